@@ -1,0 +1,303 @@
+"""The nouns that every other module speaks: formulas, cases, estimates, evidence, verdicts, findings."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcheck.errors import UsageError
+from gradcheck.formats import Format
+
+Text = Callable[..., Any]
+Options = Mapping[str, Any]
+Array = NDArray[Any]
+
+
+class Verdict(enum.StrEnum):
+    """What a check concludes; a closed set."""
+
+    ACCURATE = "accurate"
+    AGREES = "agrees"
+    CONSISTENT = "consistent"
+    UNSTABLE = "unstable"
+    WRONG = "wrong"
+    INCONSISTENT = "inconsistent"
+    VACUOUS = "vacuous"
+    INCONCLUSIVE = "inconclusive"
+    NOT_RUN = "not run"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the subject did what it should."""
+        return self in (Verdict.ACCURATE, Verdict.AGREES, Verdict.CONSISTENT)
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether a person must read it."""
+        return self in (Verdict.UNSTABLE, Verdict.WRONG, Verdict.INCONSISTENT)
+
+
+class Standing(enum.StrEnum):
+    """How good a way of evaluating a formula is."""
+
+    STABLE = "stable"
+    ACCEPTED = "accepted"
+    UNSTABLE = "unstable"
+
+
+VALUE, DERIVATIVE, SECOND = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Another text of a formula that libraries really use.
+
+    `order` says what it computes: 0 the value, 1 the first derivative, 2 the second.
+    """
+
+    name: str
+    order: int
+    standing: Standing
+    text: Text
+
+
+@dataclass(frozen=True)
+class Option:
+    """A parameter of a formula: its default and the closed range that is valid and gets drawn."""
+
+    name: str
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One reference formula of the catalogue, and everything that an oracle must know about it.
+
+    `value`, `derivative` and `second` are texts: straight-line NumPy, evaluated in every arithmetic. An
+    elementwise formula of one input has `derivative` and `second`; any other has `vjp(inputs, cotangent,
+    **options)`, which returns one gradient per input. `kinks(**options)` gives the exact points where the
+    derivative jumps, `limits(**options)` the pair (at -inf, at +inf) of the value, the derivative and the
+    second derivative. `textbook` is the text that the sources print, if it differs from `value`.
+    """
+
+    name: str
+    title: str
+    equation: str
+    source: str
+    value: Text
+    derivative: Text | None = None
+    second: Text | None = None
+    vjp: Text | None = None
+    inputs: tuple[str, ...] = ("x",)
+    options: tuple[Option, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    kinks: Callable[..., tuple[float, ...]] | None = None
+    limits: Callable[..., tuple[tuple[float, float], ...]] | None = None
+    textbook: Text | None = None
+    analytic: bool = True
+    domain: tuple[float, float] = (-math.inf, math.inf)
+    hazards: tuple[str, ...] = ()
+    article: str = ""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Evaluate the reference; arguments beyond the inputs are options, in the declared order."""
+        extra = arguments[len(self.inputs) :]
+        if len(arguments) < len(self.inputs) or len(extra) > len(self.options):
+            names = ", ".join([*self.inputs, *(o.name for o in self.options)])
+            raise UsageError(f"{self.name}({names}): got {len(arguments)} positional arguments")
+        named = {option.name: given for option, given in zip(self.options, extra, strict=False)}
+        return self.value(*arguments[: len(self.inputs)], **self.complete({**named, **options}))
+
+    def complete(self, options: Options) -> dict[str, Any]:
+        """Return all options, the given ones over the defaults, numbers made exact."""
+        from gradcheck.arithmetic.exact import exact_option
+
+        known = {option.name: option.default for option in self.options}
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise UsageError(f"{self.name} has no option {unknown[0]!r}; it has {sorted(known) or 'none'}")
+        return {name: exact_option(value) for name, value in {**known, **options}.items()}
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether every output element depends on the input element of the same place alone."""
+        return self.derivative is not None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs of one comparison, in the storage type of `format`.
+
+    `family` names the distribution, `seed` and `detail` say how to draw the same case again.
+    """
+
+    family: str
+    format: Format
+    inputs: tuple[Array, ...]
+    cotangent: Array | None = None
+    options: Options = field(default_factory=dict)
+    seed: int = 0
+    layout: str = "contiguous"
+    specials: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An oracle's answer: the truth lies within `radius` of `high + low` (an unevaluated sum)."""
+
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    radius: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The element that a person should look at first; numbers are exact float64."""
+
+    input: tuple[float, ...]
+    got: float
+    expected: float
+    error: float
+    bound: float
+    ulp: float
+    index: int = 0
+    size: int = 1
+    context: str = ""
+
+    @property
+    def severity(self) -> float:
+        """Error over bound, so that elements of any magnitude compare; NaN and 0/0 count as infinite."""
+        ratio = self.error / self.bound if self.bound else (math.inf if self.error else 0.0)
+        return math.inf if math.isnan(ratio) else ratio
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one check saw. The verdict is computed from it and never stored as an opinion.
+
+    `outside` counts the elements beyond the bound of the stable, the accepted and the unstable texts;
+    `breaches` those that break the semantics of NaN, inf, zero's sign, shape or format, by kind.
+    """
+
+    compared: int = 0
+    outside_stable: int = 0
+    outside_accepted: int = 0
+    outside_unstable: int = 0
+    breaches: Mapping[str, int] = field(default_factory=dict)
+    undecided: int = 0
+    cases: int = 0
+    vacuous_cases: int = 0
+    ulp: float = 0.0
+    resolution: float = 0.0
+    label: str = "largest found"
+    worst: Worst | None = None
+    explained_by: tuple[str, ...] = ()
+    families: Mapping[str, int] = field(default_factory=dict)
+    binades: Mapping[str, int] = field(default_factory=dict)
+    specials: int = 0
+    options: Options = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that these counts allow."""
+        if self.outside_unstable or sum(self.breaches.values()):
+            return Verdict.WRONG
+        if self.outside_accepted:
+            return Verdict.UNSTABLE
+        if self.compared == 0 or self.vacuous_cases == self.cases:
+            return Verdict.VACUOUS
+        if self.undecided:
+            return Verdict.INCONCLUSIVE
+        return Verdict.AGREES if self.outside_stable else Verdict.ACCURATE
+
+    def merge(self, other: Evidence) -> Evidence:
+        """Return the evidence of both: counts add, the worst element survives, NaN counts as worst."""
+        return replace(
+            self,
+            compared=self.compared + other.compared,
+            outside_stable=self.outside_stable + other.outside_stable,
+            outside_accepted=self.outside_accepted + other.outside_accepted,
+            outside_unstable=self.outside_unstable + other.outside_unstable,
+            breaches=_add(self.breaches, other.breaches),
+            undecided=self.undecided + other.undecided,
+            cases=self.cases + other.cases,
+            vacuous_cases=self.vacuous_cases + other.vacuous_cases,
+            ulp=_larger(self.ulp, other.ulp),
+            resolution=_larger(self.resolution, other.resolution),
+            worst=_worse(self, other),
+            explained_by=tuple(sorted({*self.explained_by, *other.explained_by})),
+            families=_add(self.families, other.families),
+            binades=_add(self.binades, other.binades),
+            specials=self.specials + other.specials,
+            options=_first(self, other).options,
+            notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+        )
+
+
+def _add(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in sorted({*left, *right})}
+
+
+def _larger(left: float, right: float) -> float:
+    return left if math.isnan(left) or left >= right else right
+
+
+_RANK = {Verdict.WRONG: 2, Verdict.UNSTABLE: 1}
+
+
+def _first(left: Evidence, right: Evidence) -> Evidence:
+    """Return whichever has the more serious worst element; the left one on a tie."""
+    if left.worst is None or right.worst is None:
+        return left if right.worst is None else right
+    ranks = _RANK.get(left.verdict, 0), _RANK.get(right.verdict, 0)
+    if ranks[0] != ranks[1]:
+        return left if ranks[0] > ranks[1] else right
+    return left if left.worst.severity >= right.worst.severity else right
+
+
+def _worse(left: Evidence, right: Evidence) -> Worst | None:
+    return _first(left, right).worst
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned check: formula x subject x format x check. `reason` says why it is not run, if it is not."""
+
+    formula: str
+    subject: str
+    format: str
+    check: str
+    reason: str = ""
+
+    @property
+    def id(self) -> str:
+        """The stable text that names the cell everywhere."""
+        return f"{self.formula}/{self.subject}/{self.format}/{self.check}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict that a person must read. `code` is explained by `gradcheck explain CODE`."""
+
+    code: str
+    cell: Cell
+    evidence: Evidence
+    message: str
+    reproduction: str
+
+    @property
+    def id(self) -> str:
+        """The same for the same fault in every run: a hash of cell and code."""
+        return "F-" + hashlib.sha256(f"{self.cell.id}|{self.code}".encode()).hexdigest()[:6]
