@@ -1,0 +1,71 @@
+"""Property-based numerical verification of the formulas that neural networks are trained with.
+
+Every public name is loaded when it is first used, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradcheck import formulas
+    from gradcheck.article.claims import claim
+    from gradcheck.errors import (
+        GradcheckError,
+        LockedError,
+        MissingDependencyError,
+        StorageError,
+        Undecided,
+        Unsupported,
+        UntrustworthyError,
+        UsageError,
+    )
+    from gradcheck.records import Verdict
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GradcheckError",
+    "LockedError",
+    "MissingDependencyError",
+    "StorageError",
+    "Undecided",
+    "Unsupported",
+    "UntrustworthyError",
+    "UsageError",
+    "Verdict",
+    "__version__",
+    "claim",
+    "formulas",
+]
+
+_ERRORS = "gradcheck.errors"
+_HOMES = {
+    "GradcheckError": _ERRORS,
+    "LockedError": _ERRORS,
+    "MissingDependencyError": _ERRORS,
+    "StorageError": _ERRORS,
+    "Undecided": _ERRORS,
+    "Unsupported": _ERRORS,
+    "UntrustworthyError": _ERRORS,
+    "UsageError": _ERRORS,
+    "Verdict": "gradcheck.records",
+    "claim": "gradcheck.article.claims",
+    "formulas": "gradcheck.formulas",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds a public name, once, and keep the name."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'gradcheck' has no attribute {name!r}")
+    module = importlib.import_module(home)
+    value = module if home == f"gradcheck.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
