@@ -7,17 +7,23 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from gradcheck.errors import UsageError
-from gradcheck.formats import Format
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gradcheck.formats import Format
+
+    Array = NDArray[Any]
+else:
+    # The command line reads runs and prints help without paying for NumPy.
+    Array = Any
 
 Text = Callable[..., Any]
 Options = Mapping[str, Any]
-Array = NDArray[Any]
 
 
 class Verdict(enum.StrEnum):
@@ -258,13 +264,17 @@ _RANK = {Verdict.WRONG: 2, Verdict.UNSTABLE: 1}
 
 
 def _first(left: Evidence, right: Evidence) -> Evidence:
-    """Return whichever has the more serious worst element; the left one on a tie."""
-    if left.worst is None or right.worst is None:
-        return left if right.worst is None else right
-    ranks = _RANK.get(left.verdict, 0), _RANK.get(right.verdict, 0)
-    if ranks[0] != ranks[1]:
-        return left if ranks[0] > ranks[1] else right
-    return left if left.worst.severity >= right.worst.severity else right
+    """Return whichever has the more serious worst element; the left one on a tie.
+
+    The verdict decides before the element does: a call that raised has no element, and the harmless
+    one of another case must not be shown as its cause. A total order also makes merging associative.
+    """
+    return left if _seriousness(left) >= _seriousness(right) else right
+
+
+def _seriousness(evidence: Evidence) -> tuple[int, float]:
+    severity = -1.0 if evidence.worst is None else evidence.worst.severity
+    return _RANK.get(evidence.verdict, 0), severity
 
 
 def _worse(left: Evidence, right: Evidence) -> Worst | None:
@@ -273,7 +283,7 @@ def _worse(left: Evidence, right: Evidence) -> Worst | None:
 
 @dataclass(frozen=True)
 class Cell:
-    """One planned check: formula x subject x format x check. `reason` says why it is not run, if it is not."""
+    """One planned check: formula x subject x format x check. `reason` says why it is not run, if so."""
 
     formula: str
     subject: str

@@ -1,0 +1,252 @@
+"""The codes of findings: what each means, how the verdict was reached, what to do about it.
+
+The registry is closed. A code is part of a finding's id, so a code is never given a second meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gradcheck.errors import UsageError, unknown_name
+from gradcheck.records import Verdict
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `gradcheck explain CODE` prints."""
+
+    code: str
+    summary: str
+    meaning: str
+    reached: str
+    action: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.code}: {self.summary}\n\n"
+            f"What it means. {self.meaning}\n\n"
+            f"How the verdict was reached. {self.reached}\n\n"
+            f"What to do. {self.action}\n"
+        )
+
+
+_BOUND = (
+    "The reference was evaluated with a running-error bound that holds for every legal order of its "
+    "operations, fused or not, in the declared formats, and over all listed texts of the formula. The truth "
+    "itself comes from ball arithmetic, and its radius is added to the bound. The error is beyond the bound "
+    "of every text, so no rounding explains it."
+)
+_UNSTABLE = (
+    "The error is beyond the bound of every stable and accepted text of the formula, but within that of a "
+    "listed unstable text, which the finding names. No tolerance was involved."
+)
+_REPRODUCE = (
+    "Run the reproduction of the finding, which does not need this package, and compare with `expected`."
+)
+_REWRITE = (
+    "Compute by the reference text (`gradcheck list formulas` names its source). If the loss is accepted, "
+    "enter the finding in the known list with the reason."
+)
+
+CODES: tuple[Explanation, ...] = (
+    Explanation(
+        "VALUE-WRONG",
+        "The value differs from the formula by more than any rounding can explain.",
+        "At the input shown, the subject does not compute this formula: a wrong constant, branch, sign or "
+        "parameter, an overflow where the true value is finite, or a NaN or infinity out of place.",
+        _BOUND,
+        _REPRODUCE
+        + " Look at where the inputs stand: all of them, beyond one threshold, at one point, or in "
+        "the last lanes of a vector.",
+    ),
+    Explanation(
+        "VALUE-UNSTABLE",
+        "The value loses digits that a stable evaluation keeps.",
+        "The subject computes this formula, but by a text that cancels, overflows or underflows on the way.",
+        _UNSTABLE,
+        _REWRITE,
+    ),
+    Explanation(
+        "DERIVATIVE-WRONG",
+        "The vector-Jacobian product differs from the derivative by more than any rounding can explain.",
+        "The backward pass does not differentiate the forward pass. Training runs on, in a wrong direction.",
+        _BOUND
+        + " The derivative is the dual-number derivative of the value's own text, enclosed in balls; at a "
+        "kink every slope between the two one-sided ones is accepted, unless the formula declares its own.",
+        _REPRODUCE + " Cotangents are random and signed: a factor that is missing shows as a constant ratio.",
+    ),
+    Explanation(
+        "DERIVATIVE-UNSTABLE",
+        "The vector-Jacobian product loses digits that a stable evaluation keeps.",
+        "Often the derivative is rebuilt from the rounded output: y(1 - y) is 0 where the sigmoid has rounded "
+        "to 1, while the true slope is a normal number.",
+        _UNSTABLE,
+        _REWRITE,
+    ),
+    Explanation(
+        "SECOND-WRONG",
+        "The double backward pass differs from the second derivative by more than any rounding can explain.",
+        "Hessian-vector products, gradient penalties and meta-learning get wrong gradients.",
+        _BOUND + " The second derivative is that of the reference, proven by dual numbers over balls.",
+        _REPRODUCE + " Check that the backward pass is itself differentiable and saves no detached value.",
+    ),
+    Explanation(
+        "SECOND-UNSTABLE",
+        "The double backward pass loses digits that a stable evaluation keeps.",
+        "The second derivative is right as a formula and cancels, overflows or underflows as it is computed.",
+        _UNSTABLE,
+        _REWRITE,
+    ),
+    Explanation(
+        "SPECIAL-WRONG",
+        "NaN, infinity or the sign of zero comes out other than the formula allows.",
+        "At 0, -0, an infinity, NaN, the largest or the least number the subject gives none of the answers "
+        "that the mathematical limit and the textbook formula in IEEE arithmetic allow.",
+        "The answer is compared with the formula's table of accepted answers, exactly, never by a tolerance.",
+        _REPRODUCE + " The report's table shows the limit, the textbook's answer and the subject's.",
+    ),
+    Explanation(
+        "LAYOUT-WRONG",
+        "The answer is wrong for one size or memory layout of the input.",
+        "A scalar, strided, offset or odd-sized input goes another way through the code, such as the tail of "
+        "a vector loop, and that way is wrong.",
+        _BOUND
+        + " The same values were passed as scalars, contiguous, strided and offset, in sizes around the "
+        "width of vector registers.",
+        _REPRODUCE
+        + " Compare with the contiguous input of the same values; the case shown says size and layout.",
+    ),
+    Explanation(
+        "LAYOUT-UNSTABLE",
+        "The answer loses digits for one size or memory layout of the input.",
+        "One way through the code, chosen by size or layout, uses a less stable text than the others.",
+        _UNSTABLE,
+        _REWRITE,
+    ),
+    Explanation(
+        "MODULE-WRONG",
+        "The module form differs from the formula by more than any rounding can explain.",
+        "The class passes other arguments than the function does, or initialises its parameters otherwise.",
+        _BOUND,
+        _REPRODUCE
+        + " Compare the module with the function form: the function may pass while the module fails.",
+    ),
+    Explanation(
+        "MODULE-UNSTABLE",
+        "The module form loses digits that a stable evaluation keeps.",
+        "The class takes a less stable way than the reference text.",
+        _UNSTABLE,
+        _REWRITE,
+    ),
+    Explanation(
+        "SHAPE-WRONG",
+        "The result has another shape than the formula gives.",
+        "An axis was dropped, added or broadcast. Every number may be right, and what follows is wrong.",
+        "The shape of the result was compared with that of the reference; nothing was broadcast to fit.",
+        _REPRODUCE + " Empty and zero-dimensional inputs are the usual causes.",
+    ),
+    Explanation(
+        "FORMAT-WRONG",
+        "The result is stored in another format than the input.",
+        "Something widened or narrowed the numbers on the way; memory and precision are not what they seem.",
+        "The type of the result was compared with the declared one. The values were compared all the same.",
+        "Cast where the formula's constants enter, and return what the caller passed in.",
+    ),
+    Explanation(
+        "INPUT-MUTATED",
+        "The subject wrote into its input.",
+        "A caller who uses the array again computes with other numbers than those that were passed.",
+        "The bytes of every input were compared before and after the call; read-only ones were passed as well.",
+        "Work on a copy, or offer the in-place form under a name of its own.",
+    ),
+    Explanation(
+        "SUBJECT-RAISED",
+        "The subject raised an exception on a valid input.",
+        "The input lies in the declared domain and the format is supported, and no answer came.",
+        "The exception was caught around the call; the message holds its text. The other cases were run.",
+        "Run the reproduction for the traceback. If the input is not promised to work, declare the domain.",
+    ),
+    Explanation(
+        "GRADIENT-MISSING",
+        "An input that must have a gradient got none.",
+        "The graph is cut between input and output. An optimizer skips such a parameter without a word.",
+        "The backward pass gave no array for an input whose derivative is not zero everywhere.",
+        "Look for a detached value, a conversion to another library, or an integer cast on the way.",
+    ),
+    Explanation(
+        "FLUSHED-SUBNORMALS",
+        "Subnormal numbers were replaced by zero.",
+        "The subject, or a flag that it set, flushes numbers below the least normal one to zero, in or out.",
+        "A result is zero where the truth and every legal evaluation are subnormal numbers.",
+        "Declare flush-to-zero in the arithmetic model if it is intended; otherwise find who sets the flag.",
+    ),
+    Explanation(
+        "PROOF-WRONG",
+        "A hand-written derivative of the catalogue is not the derivative of its value.",
+        "A reference of this package is wrong: no verdict that rests on this derivative can be trusted.",
+        "The text and the dual-number derivative of the value's text were both enclosed by balls, and the "
+        "two enclosures do not meet. That is a disproof, not an estimate.",
+        "Correct the text, or report it with the finding's input.",
+    ),
+    Explanation(
+        "WITNESS-WRONG",
+        "Finite differences or the complex step contradict the derivative.",
+        "Two independent ways to the derivative disagree by more than their errors together.",
+        "The difference was measured over a ladder of steps and exceeds the estimated truncation error plus "
+        "the rounding error of the value; the complex step has no truncation error.",
+        "If the proof of this formula passed, the witness is at fault: a kink within the step, or an error "
+        "estimate that is too small. Report it with the finding's input.",
+    ),
+)
+
+_PREFIX = {
+    "value": "VALUE",
+    "derivative": "DERIVATIVE",
+    "second": "SECOND",
+    "layout": "LAYOUT",
+    "module": "MODULE",
+    "special": "SPECIAL",
+    "proof": "PROOF",
+    "witness": "WITNESS",
+}
+_EXACT_ONLY = ("SPECIAL", "PROOF", "WITNESS")
+# The most fundamental breach names the finding: after an exception there is no shape, after a wrong shape
+# the numbers mean little.
+_BY_BREACH = (
+    ("raised", "SUBJECT-RAISED"),
+    ("missing", "GRADIENT-MISSING"),
+    ("mutation", "INPUT-MUTATED"),
+    ("shape", "SHAPE-WRONG"),
+    ("format", "FORMAT-WRONG"),
+)
+_SEMANTIC = ("nan", "infinity", "zero sign")
+
+
+def explain(code: str) -> Explanation:
+    """Return what `code` means; an unknown code is a `UsageError` that offers the closest ones."""
+    wanted = code.strip().upper()
+    for explanation in CODES:
+        if explanation.code == wanted:
+            return explanation
+    raise unknown_name("code", code, (explanation.code for explanation in CODES))
+
+
+def code_for(check: str, verdict: Verdict, breaches: Mapping[str, int]) -> str:
+    """Return the code of the finding that `verdict` and the counted `breaches` of a check make.
+
+    A breach of NaN, infinity or the sign of zero takes the code of its check: a wrong NaN of a value is a
+    wrong value. Raises `UsageError` for a verdict that is no finding and for an unknown check.
+    """
+    if not verdict.is_finding:
+        raise UsageError(f"verdict={verdict.value!r} is not a finding and has no code")
+    if check not in _PREFIX:
+        raise unknown_name("check", check, _PREFIX)
+    present = {kind for kind, count in breaches.items() if count}
+    for kind, code in _BY_BREACH:
+        if kind in present:
+            return code
+    if "flushed" in present and not present.intersection(_SEMANTIC):
+        return "FLUSHED-SUBNORMALS"
+    unstable = verdict is Verdict.UNSTABLE and _PREFIX[check] not in _EXACT_ONLY
+    return f"{_PREFIX[check]}-{'UNSTABLE' if unstable else 'WRONG'}"
