@@ -1,0 +1,1 @@
+"""Oracles: an answer together with its own uncertainty."""
