@@ -1,0 +1,22 @@
+"""Implementations under test, each behind one small adapter. Importing this imports no framework."""
+
+from __future__ import annotations
+
+from gradcheck.errors import unknown_name
+from gradcheck.subjects.implementation import Implementation, Subject
+from gradcheck.subjects.numpy import NUMPY
+from gradcheck.subjects.scipy import SCIPY
+from gradcheck.subjects.torch import CPU, CUDA
+
+SUBJECTS: tuple[Subject, ...] = (NUMPY, SCIPY, CPU, CUDA)
+
+
+def get_subject(name: str) -> Subject:
+    """Return the subject called `name`; an unknown name is a `UsageError` that offers the closest ones."""
+    for candidate in SUBJECTS:
+        if candidate.name == name:
+            return candidate
+    raise unknown_name("subject", name, (subject.name for subject in SUBJECTS))
+
+
+__all__ = ["SUBJECTS", "Implementation", "Subject", "get_subject"]

@@ -1,0 +1,295 @@
+"""PyTorch's own functions and modules, on the CPU and on CUDA.
+
+One text per call: the text that runs is the text that a reproduction prints, so the two cannot part.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from types import CodeType
+
+import numpy as np
+
+from gradcheck.errors import MissingDependencyError, UsageError, unknown_name
+from gradcheck.formats import Format
+from gradcheck.records import Array, Formula, Options
+from gradcheck.subjects.implementation import Implementation, bind, plain_options
+from gradcheck.subjects.snippet import assignments, numbers
+from gradcheck.subjects.tensors import Tensor, lent, to_array, to_arrays
+
+
+@dataclass(frozen=True)
+class Call:
+    """How torch spells a formula: as a function, as a module, and the shapes of one small trial."""
+
+    function: str
+    module: str
+    shapes: tuple[tuple[int, ...], ...] = ((2,),)
+
+
+def _linear(module: str, weight: str, bias: str) -> str:
+    """The text of a module that computes with the given parameters instead of its own random ones."""
+    return f'torch.func.functional_call({module}, {{"weight": {weight}, "bias": {bias}}}, x)'
+
+
+_ROW = "torch.nn.functional.linear(x, w[None, :], b[None])[..., 0]"
+_ROW_MODULE = _linear('torch.nn.Linear(w.numel(), 1, device="meta")', "w[None, :]", "b[None]") + "[..., 0]"
+_DENSE_MODULE = _linear('torch.nn.Linear(weight.shape[1], weight.shape[0], device="meta")', "weight", "bias")
+_PRELU_MODULE = (
+    'torch.func.functional_call(torch.nn.PReLU(weight.numel(), device="meta"), '
+    '{"weight": weight.reshape(-1)}, x)'
+)
+_F = "torch.nn.functional"
+
+CALLS: dict[str, Call] = {
+    "relu": Call(f"{_F}.relu(x)", "torch.nn.ReLU()(x)"),
+    "leaky_relu": Call(
+        f"{_F}.leaky_relu(x, negative_slope=negative_slope)",
+        "torch.nn.LeakyReLU(negative_slope=negative_slope)(x)",
+    ),
+    "sigmoid": Call("torch.sigmoid(x)", "torch.nn.Sigmoid()(x)"),
+    "tanh": Call("torch.tanh(x)", "torch.nn.Tanh()(x)"),
+    "hardtanh": Call(
+        f"{_F}.hardtanh(x, min_val=min_val, max_val=max_val)",
+        "torch.nn.Hardtanh(min_val=min_val, max_val=max_val)(x)",
+    ),
+    "relu6": Call(f"{_F}.relu6(x)", "torch.nn.ReLU6()(x)"),
+    "elu": Call(f"{_F}.elu(x, alpha=alpha)", "torch.nn.ELU(alpha=alpha)(x)"),
+    "celu": Call(f"{_F}.celu(x, alpha=alpha)", "torch.nn.CELU(alpha=alpha)(x)"),
+    "selu": Call(f"{_F}.selu(x)", "torch.nn.SELU()(x)"),
+    "gelu": Call(f'{_F}.gelu(x, approximate="none")', 'torch.nn.GELU(approximate="none")(x)'),
+    "gelu_tanh": Call(f'{_F}.gelu(x, approximate="tanh")', 'torch.nn.GELU(approximate="tanh")(x)'),
+    "silu": Call(f"{_F}.silu(x)", "torch.nn.SiLU()(x)"),
+    "softplus": Call(
+        f"{_F}.softplus(x, beta=beta, threshold=threshold)",
+        "torch.nn.Softplus(beta=beta, threshold=threshold)(x)",
+    ),
+    "log_sigmoid": Call(f"{_F}.logsigmoid(x)", "torch.nn.LogSigmoid()(x)"),
+    "mish": Call(f"{_F}.mish(x)", "torch.nn.Mish()(x)"),
+    "hardsigmoid": Call(f"{_F}.hardsigmoid(x)", "torch.nn.Hardsigmoid()(x)"),
+    "hardswish": Call(f"{_F}.hardswish(x)", "torch.nn.Hardswish()(x)"),
+    "softsign": Call(f"{_F}.softsign(x)", "torch.nn.Softsign()(x)"),
+    "prelu": Call(f"{_F}.prelu(x, weight)", _PRELU_MODULE, ((2, 2), (2,))),
+    "preactivation": Call(_ROW, _ROW_MODULE, ((2, 3), (3,), ())),
+    "neuron": Call(f"torch.sigmoid({_ROW})", f"torch.nn.Sigmoid()({_ROW_MODULE})", ((2, 3), (3,), ())),
+    "dense": Call(f"{_F}.linear(x, weight, bias)", _DENSE_MODULE, ((2, 3), (2, 3), (2,))),
+}
+_FORMS = ("function", "module")
+
+
+@dataclass(frozen=True)
+class TorchSubject:
+    """PyTorch on one device, "cpu" or "cuda"."""
+
+    device: str
+
+    @property
+    def name(self) -> str:
+        """The name that cells and reports use."""
+        return f"torch-{self.device}"
+
+    def checks(self, formula: Formula) -> tuple[str, ...]:
+        """Return every check that an implementation with double backward and a module can take."""
+        if formula.name not in CALLS:
+            return ()
+        special = ("special",) if formula.elementwise else ()
+        return ("value", "derivative", "second", "layout", "module", *special)
+
+    def reason(self, formula: Formula, fmt: Format, check: str) -> str:
+        """Return why the check cannot run: torch's own words, after one real call of two or three numbers."""
+        if formula.name not in CALLS:
+            return f"{self.name} does not provide {formula.name}"
+        return _absence(self.device) or _trial(self, formula, fmt, check)
+
+    def implement(self, formula: Formula, fmt: Format, form: str = "function") -> Implementation:
+        """Return the function or the module of torch for this formula."""
+        if form not in _FORMS:
+            raise unknown_name("form", form, _FORMS)
+        if formula.name not in CALLS:
+            raise UsageError(f"{self.name} does not provide {formula.name}")
+        absence = _absence(self.device)
+        if absence:
+            raise MissingDependencyError(absence)
+        return _implement(self, formula, fmt, form)
+
+
+def _absence(device: str) -> str:
+    """Why nothing at all can run on this device; empty if something can."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return "torch is not installed: pip install 'gradcheck[torch]'"
+    return "no CUDA device" if device == "cuda" and not torch.cuda.is_available() else ""
+
+
+@cache
+def _trial(subject: TorchSubject, formula: Formula, fmt: Format, check: str) -> str:
+    """Why torch refuses the check in this format, in its own words; empty if it does not."""
+    shapes = CALLS[formula.name].shapes
+    inputs = tuple(np.linspace(-0.75, 0.5, max(1, int(np.prod(shape)))) for shape in shapes)
+    inputs = tuple(
+        array.reshape(shape).astype(fmt.dtype) for array, shape in zip(inputs, shapes, strict=True)
+    )
+    made = subject.implement(formula, fmt, "module" if check == "module" else "function")
+    assert made.vjp is not None and made.second is not None
+    try:
+        value = made.forward(inputs, {})
+        ones = np.ones(value.shape, fmt.dtype)
+        if check in ("derivative", "second", "module"):
+            made.vjp(inputs, ones, {})
+        if check == "second":
+            made.second(inputs, ones, inputs, {})
+    except RuntimeError as error:
+        return str(error).partition("\n")[0]
+    return ""
+
+
+def _implement(subject: TorchSubject, formula: Formula, fmt: Format, form: str) -> Implementation:
+    text: str = getattr(CALLS[formula.name], form)
+    code = compile(text, f"<{subject.name} {formula.name}>", "eval")
+    call = partial(_call, formula, code)
+
+    def forward(inputs: tuple[Array, ...], options: Options) -> Array:
+        import torch
+
+        with torch.no_grad(), lent(inputs, subject.device) as tensors:
+            return to_array(call(tensors, options))
+
+    def vjp(inputs: tuple[Array, ...], cotangent: Array, options: Options) -> tuple[Array | None, ...]:
+        with _recording(), lent(inputs, subject.device) as tensors, lent((cotangent,), subject.device) as c:
+            return to_arrays(_gradients(call(_leaves(tensors), options), tensors, c[0], False))
+
+    def second(
+        inputs: tuple[Array, ...], cotangent: Array, directions: tuple[Array, ...], options: Options
+    ) -> tuple[Array | None, ...]:
+        given = (cotangent, *directions)
+        with _recording(), lent(inputs, subject.device) as tensors, lent(given, subject.device) as (c, *d):
+            first = _gradients(call(_leaves(tensors), options), tensors, c, True)
+            return to_arrays(_second(first, tensors, d))
+
+    return Implementation(
+        formula=formula.name,
+        subject=subject.name,
+        format=fmt,
+        forward=forward,
+        vjp=vjp,
+        second=second,
+        reproduce=partial(_reproduce, subject.device, formula, text),
+        negative_strides=False,
+    )
+
+
+def _call(formula: Formula, code: CodeType, tensors: tuple[Tensor, ...], options: Options) -> Tensor:
+    import torch
+
+    names = bind(formula, tensors, plain_options(formula, options))
+    with warnings.catch_warnings():
+        # Every nn.Linear of size zero says this; its initial weights are never used here.
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors", UserWarning)
+        return eval(code, {"torch": torch}, names)
+
+
+def _leaves(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.requires_grad_(tensor.is_floating_point()) for tensor in tensors)
+
+
+def _gradients(
+    value: Tensor, leaves: tuple[Tensor, ...], cotangent: Tensor, record: bool
+) -> list[Tensor | None]:
+    """Return one gradient per leaf; None where torch has none, and for integers."""
+    import torch
+
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    found = iter(torch.autograd.grad(value, wanted, cotangent, create_graph=record, allow_unused=True))
+    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+
+
+def _second(
+    first: list[Tensor | None], leaves: tuple[Tensor, ...], directions: list[Tensor]
+) -> list[Tensor | None]:
+    """Return the gradients of sum_k <directions_k, first_k>; None where nothing depends on the leaf."""
+    import torch
+
+    pairs = [(g, d) for g, d in zip(first, directions, strict=True) if g is not None and g.requires_grad]
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    if not pairs:
+        return [None] * len(leaves)
+    outputs, along = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(outputs, wanted, along, allow_unused=True))
+    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Record gradients, whatever the caller's own mode is."""
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def _reproduce(
+    device: str,
+    formula: Formula,
+    text: str,
+    what: str,
+    inputs: tuple[Array, ...],
+    cotangent: Array | None,
+    options: Options,
+    directions: tuple[Array, ...] = (),
+) -> str:
+    """Return a program of plain torch that prints what was got, every tensor as a list of hex numbers."""
+    leaves = ", ".join(formula.inputs) + ","
+    lines = [
+        "import torch",
+        "def show(t):",
+        "    print(None if t is None else [v.hex() for v in t.detach().double().flatten().tolist()])",
+        *assignments(plain_options(formula, options)),
+        *(_source(name, array, device) for name, array in zip(formula.inputs, inputs, strict=True)),
+    ]
+    if what == "value":
+        return "\n".join([*lines, f"show({text})"])
+    if cotangent is None or what not in ("derivative", "second"):
+        raise UsageError(f"what={what!r} with cotangent={cotangent!r}: expected value, derivative or second")
+    lines += [f"{name}.requires_grad_()" for name in formula.inputs]
+    lines += [_source("cotangent", cotangent, device), f"y = {text}"]
+    grad = "torch.autograd.grad"
+    if what == "derivative":
+        lines.append(f"for g in {grad}(y, ({leaves}), cotangent, allow_unused=True):\n    show(g)")
+        return "\n".join(lines)
+    along = directions or tuple(np.ones(array.shape, array.dtype) for array in inputs)
+    lines += [
+        _source(f"direction_{name}", array, device) for name, array in zip(formula.inputs, along, strict=True)
+    ]
+    lines += [
+        f"first = {grad}(y, ({leaves}), cotangent, create_graph=True, allow_unused=True)",
+        f"directions = ({', '.join(f'direction_{name}' for name in formula.inputs)},)",
+        "pairs = [(g, d) for g, d in zip(first, directions) if g is not None and g.requires_grad]",
+        f"for g in {grad}([g for g, _ in pairs], ({leaves}), [d for _, d in pairs], allow_unused=True):",
+        "    show(g)",
+    ]
+    return "\n".join(lines)
+
+
+def _source(name: str, array: Array, device: str) -> str:
+    """Return the assignment that makes `array` again in torch, with its strides."""
+    at = f', device="{device}"' if device != "cpu" else ""
+    reshape = "" if array.ndim == 1 else f".reshape({array.shape})"
+    made = f"torch.tensor({numbers(array)}, dtype=torch.{array.dtype.name}{at}){reshape}"
+    steps = tuple(step // array.itemsize for step in array.strides)
+    if array.flags.c_contiguous or min(steps) <= 0:
+        return f"{name} = {made}"
+    empty = f"torch.empty_strided({array.shape}, {steps}, dtype=torch.{array.dtype.name}{at})"
+    return f"{name} = {empty}.copy_({made})"
+
+
+CPU = TorchSubject("cpu")
+CUDA = TorchSubject("cuda")
+
+__all__ = ["CALLS", "CPU", "CUDA", "Call", "TorchSubject"]
