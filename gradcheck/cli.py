@@ -1,0 +1,222 @@
+"""The command line: it parses, calls, prints. Whatever is heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gradcheck import __version__, terminal
+from gradcheck.errors import (
+    GradcheckError,
+    LockedError,
+    MissingDependencyError,
+    StorageError,
+    UntrustworthyError,
+)
+
+OK, FINDING, USAGE, LOCKED, STORAGE, UNTRUSTWORTHY, INTERRUPTED = 0, 1, 2, 4, 5, 6, 130
+PROFILES = ("quick", "ci", "thorough")
+DEFAULT_RUN = Path("reports/run.sqlite")
+_EXIT_CODES = (
+    (LockedError, LOCKED),
+    (StorageError, STORAGE),
+    (UntrustworthyError, UNTRUSTWORTHY),
+    (MissingDependencyError, UNTRUSTWORTHY),
+)
+
+
+class _Path(click.ParamType):
+    """A path as given; whether it can be read or written is said by what uses it, with the right exit code."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return Path(value)
+
+
+PATH = _Path()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="gradcheck")
+def cli() -> None:
+    """Verify the formulas that neural networks are trained with: which are right, how right, where they break."""
+
+
+@cli.command()
+@click.option(
+    "--profile", type=click.Choice(PROFILES), default="ci", show_default=True, help="How much to draw."
+)
+@click.option(
+    "--formula", "formulas", multiple=True, metavar="GLOB", help='Only these formulas, such as "gelu*".'
+)
+@click.option("--subject", "subjects", multiple=True, metavar="NAME", help="Only these implementations.")
+@click.option("--format", "formats", multiple=True, metavar="NAME", help="Only these floating-point formats.")
+@click.option("--check", "checks", multiple=True, metavar="NAME", help="Only these checks.")
+@click.option("--explore", is_flag=True, help="Draw fresh cases instead of the same ones every time.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), help="The seed of an exploration; implies --explore."
+)
+@click.option("--claims", "claims", type=PATH, multiple=True, metavar="FILE", help="Python file with claims.")
+@click.option("--known", type=PATH, metavar="FILE", help="List of known findings.")
+@click.option("--out", type=PATH, default=Path("reports"), show_default=True, help="Folder of the report.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Worker processes.  [default: the cores]")
+@click.option("--quiet", is_flag=True, help="Print the verdict and the path of the report alone.")
+def verify(explore: bool, seed: int | None, jobs: int | None, quiet: bool, **asked: Any) -> int:
+    """Check implementations against proven truth and write the report."""
+    from gradcheck.runner import environment
+    from gradcheck.runner.verify import Request, fresh_seed
+    from gradcheck.runner.verify import verify as run
+
+    if explore and seed is None:
+        seed = fresh_seed()
+    out = terminal.console()
+    if seed is not None and not quiet:
+        out.print(f"exploring; the same cases again: --seed {seed}")
+    with terminal.watching(out, quiet) as watch:
+        outcome = run(Request(**asked, seed=seed, jobs=jobs or environment.cores()), watch)
+    terminal.summarise(out, outcome.document, outcome.page, outcome.note, quiet)
+    return outcome.document.exit_code
+
+
+@cli.command()
+@click.argument("run", type=PATH, default=DEFAULT_RUN)
+@click.option("--out", type=PATH, help="Folder of the report.  [default: the run's folder]")
+@click.option("--known", type=PATH, metavar="FILE", help="List of known findings.")
+@click.option("--json", "as_json", is_flag=True, help="Print evidence.json instead of writing a page.")
+def report(run: Path, out: Path | None, known: Path | None, as_json: bool) -> int:
+    """Render the page of a finished run (a run.sqlite) again."""
+    from gradcheck import evidence
+    from gradcheck import report as pages
+
+    document = _document(run, known)
+    if as_json:
+        sys.stdout.write(evidence.to_json(document))
+        return OK
+    from gradcheck.runner.folder import prepare
+
+    page = pages.write(document, prepare(out or run.parent))
+    terminal.console().print(f"report: {terminal.inert(page)}")
+    return OK
+
+
+@cli.command()
+@click.argument("finding", metavar="ID")
+@click.option(
+    "--run", type=PATH, default=DEFAULT_RUN, show_default=True, help="The run that holds the finding."
+)
+def replay(finding: str, run: Path) -> int:
+    """Run the check behind one finding again, and print how to reproduce it without this package."""
+    import tempfile
+
+    from gradcheck.errors import unknown_name
+    from gradcheck.records import Cell
+    from gradcheck.runner.verify import replay as again
+
+    document = _document(run)
+    record = next((item for item in document.findings if item.id == finding), None)
+    if record is None:
+        raise unknown_name("finding", finding, (item.id for item in document.findings))
+    out = terminal.console()
+    out.print(f"{record.id} {terminal.inert(record.code)} {terminal.inert(record.check)}")
+    out.print(terminal.inert(record.message))
+    out.print(terminal.listing(record.reproduction))
+    with tempfile.TemporaryDirectory(prefix="gradcheck-replay-") as folder:
+        outcome = again(Cell(*record.check.split("/")), document.run, Path(folder))
+    found = {item.id: item for item in outcome.document.findings}
+    if finding in found:
+        out.print(f"still there: {terminal.inert(found[finding].message)}")
+        return FINDING
+    out.print(
+        "gone: the check no longer gives this finding" if not outcome.note else terminal.inert(outcome.note)
+    )
+    return outcome.document.exit_code
+
+
+@cli.command()
+@click.argument("code")
+def explain(code: str) -> int:
+    """Say what the code of a finding means and what to do about it."""
+    from gradcheck.explain import explain as explanation
+
+    click.echo(str(explanation(code.upper())), nl=False)
+    return OK
+
+
+LISTS = ("formulas", "subjects", "checks", "claims", "formats", "codes")
+
+
+@cli.command("list")
+@click.argument("what", type=click.Choice(LISTS))
+def list_(what: str) -> int:
+    """List what there is."""
+    from gradcheck.runner import catalogue
+
+    terminal.names(terminal.console(), catalogue.names(what))
+    return OK
+
+
+@cli.command()
+def doctor() -> int:
+    """Show the environment and run the self-test."""
+    import time
+
+    from gradcheck.runner import environment, selftest
+
+    out = terminal.console()
+    terminal.names(out, environment.versions())
+    terminal.names(out, environment.machine())
+    begun = time.perf_counter()
+    result = selftest.run()
+    seconds = time.perf_counter() - begun
+    out.print(f"self-test: {result.good} right and {result.bad} wrong answers judged in {seconds:.1f} s")
+    selftest.require(result)
+    out.print("self-test passed", style="bold")
+    return OK
+
+
+def _document(run: Path, known: Path | None = None) -> Any:
+    from gradcheck import evidence
+    from gradcheck.known import KnownList
+
+    store = evidence.Store.open(run)
+    try:
+        return store.document(None if known is None else KnownList.load(known))
+    finally:
+        store.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        return int(cli.main(arguments, prog_name="gradcheck", standalone_mode=False) or OK)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        terminal.error("interrupted")
+        return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return USAGE
+    except click.ClickException as error:
+        usage = f" (see: {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        terminal.error(f"{error.format_message()}{usage}")
+        return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STORAGE
+    except GradcheckError as error:
+        terminal.error(error)
+        return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), USAGE)
+    except OSError as error:
+        terminal.error(f"{error.filename or 'storage'}: {error.strerror or error}")
+        return STORAGE

@@ -1,0 +1,89 @@
+"""What a run stands on: versions of the libraries and facts about the machine, as text."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata, util
+from pathlib import Path
+
+LIBRARIES = (
+    "gradcheck",
+    "numpy",
+    "scipy",
+    "torch",
+    "jax",
+    "python-flint",
+    "mpmath",
+    "ml_dtypes",
+    "hypothesis",
+    "pytest",
+    "pytest-xdist",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of every library that a verdict depends on, read without importing any."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Return processor, instruction set, cores, system and GPU.
+
+    `isa` is what PyTorch's own kernels were chosen for, or what NumPy found if PyTorch is missing: results
+    differ in their last bits from one instruction set to the next.
+    """
+    return {
+        "cpu": _processor(),
+        "isa": _torch_isa() or _numpy_isa(),
+        "isa_numpy": _numpy_isa(),
+        "cores": str(cores()),
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "gpu": gpu(),
+    }
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpu() -> str:
+    """Return "nvidia" if the kernel shows such a device, else "none"; PyTorch is asked only if already loaded."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else "none"
+    return "nvidia" if any(Path("/dev").glob("nvidia[0-9]*")) else "none"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def _numpy_isa() -> str:
+    import numpy as np
+
+    found = np.show_config(mode="dicts").get("SIMD Extensions", {})
+    names = found.get("found") or found.get("baseline") or ["unknown"]
+    return str(names[-1]).lower()
+
+
+def _torch_isa() -> str:
+    if util.find_spec("torch") is None:
+        return ""
+    import torch
+
+    return str(torch.backends.cpu.get_cpu_capability()).lower()

@@ -1,0 +1,123 @@
+"""What a run sets out to check: every cell, with a reason where it will not be run."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from gradcheck.errors import UsageError, unknown_name
+from gradcheck.formats import FORMATS, Format
+from gradcheck.formulas import CATALOGUE
+from gradcheck.records import Cell, Formula
+from gradcheck.subjects import SUBJECTS
+
+CHECKS = {
+    "value": "Values against the proven truth, within what the format allows any evaluation to err.",
+    "derivative": "The vector-Jacobian product, with random signed cotangents, against the proven derivative.",
+    "second": "The gradient of the gradient (double backward) against the proven second derivative.",
+    "layout": "0-d, contiguous, strided and offset arrays of the sizes where vector code changes over; inputs "
+    "left untouched, results of the right shape and format.",
+    "module": "The module form of the function, value and gradient, against the same bounds.",
+    "special": "The answers at ±0, ±inf, NaN, ± the largest and ± the least number against the accepted ones.",
+    "proof": "Our own derivatives against the derivative of the value's text, enclosed by ball arithmetic.",
+    "witness": "Finite differences with an error estimate, and the complex step where the formula is analytic.",
+}
+REFERENCE = "reference"
+REFERENCE_CHECKS = ("proof", "witness")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The part of the catalogue that a run is about."""
+
+    formulas: tuple[Formula, ...] = CATALOGUE
+    formats: tuple[Format, ...] = FORMATS
+    subjects: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+    def wants(self, cell: Cell) -> bool:
+        """Whether the subject and the check of `cell` were asked for; no names at all mean every one."""
+        return (not self.subjects or cell.subject in self.subjects) and (
+            not self.checks or cell.check in self.checks
+        )
+
+
+def subject_cells(selection: Selection) -> Iterator[Cell]:
+    """Yield what the implementations under test are checked for."""
+    for formula in selection.formulas:
+        for subject in SUBJECTS:
+            for fmt in selection.formats:
+                for check in subject.checks(formula):
+                    cell = Cell(formula.name, subject.name, fmt.name, check)
+                    if selection.wants(cell):
+                        reason = subject.reason(formula, fmt, check)
+                        yield Cell(formula.name, subject.name, fmt.name, check, reason)
+
+
+def reference_cells(selection: Selection) -> Iterator[Cell]:
+    """Yield the proofs and witnesses of our own derivatives, in the format that judges formulas: float64."""
+    for formula in selection.formulas:
+        if formula.derivative is None and formula.vjp is None:
+            continue
+        for fmt in selection.formats:
+            if fmt.name == "float64":
+                for check in REFERENCE_CHECKS:
+                    yield Cell(formula.name, REFERENCE, fmt.name, check)
+
+
+# Whatever else a run plans joins here: a function from the selection to cells.
+PLANNERS: tuple[Callable[[Selection], Iterable[Cell]], ...] = (subject_cells, reference_cells)
+OTHER_SUBJECTS = (REFERENCE,)
+
+
+def plan(selection: Selection) -> tuple[Cell, ...]:
+    """Return the cells of `selection`, each once; a `UsageError` if there are none or none that can be run."""
+    cells = {cell.id: cell for planner in PLANNERS for cell in planner(selection) if selection.wants(cell)}
+    if not cells:
+        raise UsageError(
+            "nothing to check: no formula, subject, format and check that were asked for go together"
+        )
+    if all(cell.reason for cell in cells.values()):
+        reasons = sorted({cell.reason for cell in cells.values()})
+        raise UsageError(
+            f"nothing to check: none of the {len(cells)} planned checks can run ({'; '.join(reasons)})"
+        )
+    return tuple(cells.values())
+
+
+def select(
+    formulas: Iterable[str] = (),
+    subjects: Iterable[str] = (),
+    formats: Iterable[str] = (),
+    checks: Iterable[str] = (),
+) -> Selection:
+    """Return the selection of these names; formulas may be patterns such as "gelu*". None given means all.
+
+    An unknown name, or a pattern that matches nothing, is a `UsageError` that offers the closest names.
+    """
+    subject_names = tuple(subject.name for subject in SUBJECTS) + OTHER_SUBJECTS
+    chosen = _named("format", formats, tuple(fmt.name for fmt in FORMATS))
+    return Selection(
+        formulas=_matching(tuple(formulas)),
+        formats=tuple(fmt for fmt in FORMATS if not chosen or fmt.name in chosen),
+        subjects=_named("subject", subjects, subject_names),
+        checks=_named("check", checks, tuple(CHECKS)),
+    )
+
+
+def _named(kind: str, names: Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    for name in (names := tuple(names)):
+        if name not in known:
+            raise unknown_name(kind, name, known)
+    return names
+
+
+def _matching(patterns: tuple[str, ...]) -> tuple[Formula, ...]:
+    names = tuple(formula.name for formula in CATALOGUE)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise unknown_name("formula", pattern, names)
+    if not patterns:
+        return CATALOGUE
+    return tuple(f for f in CATALOGUE if any(fnmatch.fnmatchcase(f.name, p) for p in patterns))

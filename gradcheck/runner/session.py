@@ -1,0 +1,109 @@
+"""What a property sees of the run that it belongs to: its cells, its profile, its store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradcheck.errors import unknown_name
+from gradcheck.evidence import Store
+from gradcheck.records import Cell, Evidence, Finding
+
+if TYPE_CHECKING:
+    import hypothesis
+
+RUN_VARIABLE = "GRADCHECK_RUN"
+CLAIMS_VARIABLE = "GRADCHECK_CLAIMS"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much a run draws. `examples` counts the cases of one property, `elements` the numbers of one case.
+
+    A run without a new record for `patience` seconds is taken for hung and ended.
+    """
+
+    name: str
+    examples: int
+    elements: int
+    patience: float
+
+    def settings(self, explore: bool = False) -> hypothesis.settings:
+        """Return Hypothesis's settings with every field set, since any other is inherited from the surroundings."""
+        from hypothesis import HealthCheck, Phase, Verbosity, settings
+
+        return settings(
+            max_examples=self.examples,
+            derandomize=not explore,
+            database=None,
+            verbosity=Verbosity.normal,
+            phases=(Phase.explicit, Phase.generate, Phase.target, Phase.shrink),
+            stateful_step_count=50,
+            report_multiple_bugs=False,
+            # A proven truth takes longer than what Hypothesis expects of a test; a slow cell is no fault.
+            suppress_health_check=(HealthCheck.too_slow,),
+            deadline=None,
+            print_blob=False,
+            backend="hypothesis",
+        )
+
+
+PROFILES = (
+    Profile("quick", examples=5, elements=500, patience=300.0),
+    Profile("ci", examples=20, elements=2_000, patience=600.0),
+    Profile("thorough", examples=200, elements=10_000, patience=3_600.0),
+)
+
+
+def get_profile(name: str) -> Profile:
+    """Return the profile called `name`; an unknown name is a `UsageError`."""
+    for profile in PROFILES:
+        if profile.name == name:
+            return profile
+    raise unknown_name("profile", name, (p.name for p in PROFILES))
+
+
+@dataclass(frozen=True)
+class Session:
+    """One run, as its property files see it."""
+
+    store: Store
+    profile: Profile
+    plan: tuple[Cell, ...]
+    explore: bool = False
+    seed: int = 0
+    claims: tuple[Path, ...] = ()
+
+    def cells(self, check: str) -> tuple[Cell, ...]:
+        """Return the planned cells of one check that are to be run."""
+        return tuple(cell for cell in self.plan if cell.check == check and not cell.reason)
+
+    def record(
+        self,
+        cell: Cell,
+        evidence: Evidence,
+        findings: Iterable[Finding] = (),
+        seconds: float = 0.0,
+        confirmation: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """Write the evidence of `cell`; safe from several processes at once."""
+        self.store.record(cell, evidence, findings, seconds, confirmation or {})
+
+
+def open_session(path: Path, claims: tuple[Path, ...] = ()) -> Session:
+    """Return the session of the run file at `path`."""
+    store = Store.open(path, write=True)
+    info = store.document().run
+    return Session(store, get_profile(info.profile), store.cells(), info.explore, info.seed, claims)
+
+
+def session_from_environment() -> Session | None:
+    """Return the session that the parent process announced, or nothing outside a run."""
+    path = os.environ.get(RUN_VARIABLE)
+    if not path:
+        return None
+    claims = os.environ.get(CLAIMS_VARIABLE, "")
+    return open_session(Path(path), tuple(Path(item) for item in claims.split(os.pathsep) if item))

@@ -1,0 +1,169 @@
+"""A whole run: self-test, plan, child process, store, report."""
+
+from __future__ import annotations
+
+import ast
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from gradcheck import evidence, report
+from gradcheck.document import Document, RunInfo
+from gradcheck.errors import UsageError
+from gradcheck.known import KnownList
+from gradcheck.records import Cell
+from gradcheck.runner import environment, launch, locate, selftest
+from gradcheck.runner.folder import EVIDENCE_FILE, RUN_FILE, held
+from gradcheck.runner.plan import plan, select
+from gradcheck.runner.session import get_profile
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line. A seed makes the run explore; without one it is derandomised."""
+
+    profile: str = "ci"
+    formulas: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    seed: int | None = None
+    claims: tuple[Path, ...] = ()
+    known: Path | None = None
+    out: Path = Path("reports")
+    jobs: int = field(default_factory=environment.cores)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is told while a run goes on: `phase(sentence)` and `progress(recorded, planned)`."""
+
+    phase: Callable[[str], None] = lambda sentence: None
+    progress: Callable[[int, int], None] = lambda recorded, planned: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The run as it ended. `note` says what cut it short, if anything did."""
+
+    document: Document
+    page: Path
+    note: str = ""
+
+
+def fresh_seed() -> int:
+    """Return a seed for a run that explores and was given none."""
+    return secrets.randbelow(2**32)
+
+
+def verify(request: Request, watch: Watch | None = None) -> Outcome:
+    """Make a run and write its report; everything that can be refused is refused before any work is done."""
+    watch = watch or Watch()
+    profile = get_profile(request.profile)
+    selection = select(request.formulas, request.subjects, request.formats, request.checks)
+    claims = tuple(_readable(path) for path in request.claims)
+    known = _known(request.known)
+    with held(request.out) as folder:
+        watch.phase("self-test")
+        tested = selftest.require(selftest.run())
+        watch.phase("plan")
+        cells = plan(selection)
+        path = folder / RUN_FILE
+        store = evidence.Store.create(path, _info(request, tested), cells)
+        try:
+            watch.phase("checks")
+            planned = sum(not cell.reason for cell in cells)
+
+            def progress() -> int:
+                recorded = store.recorded()
+                watch.progress(recorded, planned)
+                return recorded
+
+            ended = launch.run_properties(
+                path, request.jobs, request.seed, claims, profile.patience, progress
+            )
+            watch.phase("report")
+            return _conclude(store, known, folder, ended)
+        finally:
+            store.close()
+
+
+def _conclude(store: evidence.Store, known: KnownList | None, folder: Path, ended: launch.Ended) -> Outcome:
+    if ended.how == "finished":
+        store.finish(now())
+    document = store.document(known)
+    if ended.how == "interrupted":
+        document = msgspec.structs.replace(document, exit_code=INTERRUPTED)
+    evidence.export(document, folder / EVIDENCE_FILE)
+    page = report.write(document, folder)
+    return Outcome(document, page, _note(document, ended))
+
+
+def _note(document: Document, ended: launch.Ended) -> str:
+    if ended.how == "interrupted":
+        return "interrupted: this report is incomplete"
+    if ended.how == "hung":
+        return f"ended because nothing was recorded for too long; the child's output is in {ended.log}"
+    if document.missing:
+        return (
+            f"the child process ended with status {ended.status} before every check was recorded; "
+            f"its output is in {ended.log}"
+        )
+    return ""
+
+
+def replay(cell: Cell, info: RunInfo, out: Path) -> Outcome:
+    """Run the one cell again, with the profile and the seed of the run that `info` describes."""
+    return verify(
+        Request(
+            profile=info.profile,
+            formulas=(cell.formula,),
+            subjects=(cell.subject,),
+            formats=(cell.format,),
+            checks=(cell.check,),
+            seed=info.seed if info.explore else None,
+            out=out,
+            jobs=1,
+        )
+    )
+
+
+def _info(request: Request, tested: selftest.SelfTest) -> RunInfo:
+    return RunInfo(
+        started=now(),
+        profile=request.profile,
+        seed=request.seed or 0,
+        explore=request.seed is not None,
+        versions=environment.versions(),
+        machine=environment.machine(),
+        self_test=tested.record,
+    )
+
+
+def now() -> str:
+    """Return the time, as runs carry it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _known(path: Path | None) -> KnownList | None:
+    chosen = path or locate.known(locate.properties())
+    return None if chosen is None else KnownList.load(chosen)
+
+
+def _readable(path: Path) -> Path:
+    """Return `path` in full if it holds Python; a `UsageError` names file, line and reason."""
+    try:
+        ast.parse(path.read_bytes(), filename=str(path))
+    except OSError as error:
+        raise UsageError(f"claims file {str(path)!r} cannot be read: {error.strerror}") from error
+    except SyntaxError as error:
+        raise UsageError(f"claims file {str(path)!r}, line {error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(f"claims file {str(path)!r} is not Python: {error}") from error
+    return path.resolve()
