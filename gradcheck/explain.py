@@ -79,7 +79,7 @@ CODES: tuple[Explanation, ...] = (
     Explanation(
         "DERIVATIVE-UNSTABLE",
         "The vector-Jacobian product loses digits that a stable evaluation keeps.",
-        "Often the derivative is rebuilt from the rounded output: y(1 - y) is 0 where the sigmoid has rounded "
+        "Often the derivative is rebuilt from the rounded output: y(1 - y) is 0 where the sigmoid rounds "
         "to 1, while the true slope is a normal number.",
         _UNSTABLE,
         _REWRITE,
@@ -157,7 +157,7 @@ CODES: tuple[Explanation, ...] = (
         "INPUT-MUTATED",
         "The subject wrote into its input.",
         "A caller who uses the array again computes with other numbers than those that were passed.",
-        "The bytes of every input were compared before and after the call; read-only ones were passed as well.",
+        "The bytes of every input were compared before and after the call; read-only ones were passed too.",
         "Work on a copy, or offer the in-place form under a name of its own.",
     ),
     Explanation(
