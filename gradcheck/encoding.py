@@ -89,12 +89,12 @@ def clean(text: str) -> str:
     return shown.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def to_json(value: Any) -> str:
+def dumps(value: Any) -> str:
     """Return JSON text with sorted keys."""
     return msgspec.json.encode(plain(value), order="sorted").decode("utf-8")
 
 
-def from_json(text: str, kind: type[_T]) -> _T:
+def loads(text: str, kind: type[_T]) -> _T:
     """Return the `kind` that JSON text holds; `ValueError` if it holds anything else."""
     try:
         return msgspec.json.decode(text, type=kind)
@@ -130,7 +130,7 @@ def evidence_to_json(evidence: Evidence) -> str:
 
 def evidence_from_json(text: str) -> Evidence:
     """Return the evidence that was written, with its options as text; `ValueError` for any other text."""
-    stored = from_json(text, StoredEvidence)
+    stored = loads(text, StoredEvidence)
     counts = {name: getattr(stored, name) for name in stored.__struct_fields__}
     worst = stored.worst
     return Evidence(

@@ -27,9 +27,9 @@ from gradcheck.encoding import (
     evidence_from_json,
     evidence_to_json,
     finding_record,
-    from_json,
+    loads,
     not_run_record,
-    to_json,
+    dumps,
 )
 from gradcheck.errors import StorageError, UsageError
 from gradcheck.explain import code_for
@@ -125,12 +125,10 @@ class Store:
         with self._reading() as connection:
             return _plan(connection)
 
-    def progress(self) -> tuple[int, int]:
-        """Return how many cells have a record, and how many are to have one."""
+    def recorded(self) -> int:
+        """Return how many cells have a record."""
         with self._reading() as connection:
-            recorded = connection.execute("SELECT count(*) FROM records").fetchone()[0]
-            wanted = connection.execute("SELECT count(*) FROM cells WHERE reason = ''").fetchone()[0]
-        return recorded, wanted
+            return int(connection.execute("SELECT count(*) FROM records").fetchone()[0])
 
     def record(
         self,
@@ -179,7 +177,7 @@ class Store:
     def artifact(self, kind: str, key: str, data: Any) -> None:
         """Write data for a chart or table; `UsageError` if JSON cannot hold it."""
         try:
-            text = to_json(data)
+            text = dumps(data)
         except (RecursionError, UsageError) as error:
             raise UsageError(f"artifact {kind}/{key}: {error}") from None
         with self._writing(f"write artifact {kind}/{key}") as connection:
@@ -233,10 +231,15 @@ def exit_code(planned: int, missing: int, unknown: int, stale: int, undecided: i
     return 1 if unknown or stale or undecided * UNDECIDED_SHARE > planned else 0
 
 
+def to_json(document: Document) -> str:
+    """Return a document as JSON text in a fixed order: the content of `evidence.json`."""
+    text = msgspec.json.encode(document, order="deterministic")
+    return msgspec.json.format(text, indent=1).decode("utf-8") + "\n"
+
+
 def export(document: Document, path: str | Path) -> None:
-    """Write a document as JSON in a fixed order; the file at `path` is replaced in one step or not at all."""
-    text = msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1)
-    files.write_atomically(Path(path), text + b"\n")
+    """Write a document as JSON; the file at `path` is replaced in one step or not at all."""
+    files.write_atomically(Path(path), to_json(document).encode("utf-8"))
 
 
 @cache
@@ -259,9 +262,9 @@ def _distinct(cells: Iterable[Cell]) -> list[Cell]:
 
 def _checked_json(value: RunInfo | ClaimRecord, what: str) -> str:
     """Return JSON text that is known to read back: what is written once must not fail every later reader."""
-    text = to_json(value)
+    text = dumps(value)
     try:
-        from_json(text, type(value))
+        loads(text, type(value))
     except ValueError as error:
         raise UsageError(f"{what} cannot be stored: {error}") from None
     return text
@@ -342,7 +345,7 @@ def _finding_rows(
         confirmed = confirmation.get(finding.id, confirmation.get(finding.code, {}))
         texts = finding.message, finding.reproduction
         evidence = evidence_to_json(finding.evidence)
-        rows.append((*map(clean, (cell.id, finding.code)), evidence, *map(clean, texts), to_json(confirmed)))
+        rows.append((*map(clean, (cell.id, finding.code)), evidence, *map(clean, texts), dumps(confirmed)))
     if unused:
         raise UsageError(
             f"{cell.id}: confirmation of {sorted(unused)[0]!r}, which is no finding of this cell"
@@ -354,7 +357,7 @@ def _run_info(connection: sqlite3.Connection) -> RunInfo:
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     if "run" not in meta:
         raise ValueError("the description of the run is missing")
-    run = from_json(meta["run"], RunInfo)
+    run = loads(meta["run"], RunInfo)
     return msgspec.structs.replace(run, finished=meta.get("finished", run.finished))
 
 
@@ -384,7 +387,7 @@ def _document(connection: sqlite3.Connection, known: KnownList) -> Document:
         checks=[check_record(plan[cell], seen[cell], seconds[cell]) for cell in sorted(seen)],
         findings=findings,
         claims=[
-            from_json(text, ClaimRecord)
+            loads(text, ClaimRecord)
             for (text,) in connection.execute("SELECT record FROM claims ORDER BY id")
         ],
         not_run=not_run,
@@ -407,7 +410,7 @@ def _findings(
         "SELECT * FROM findings"
     ):
         finding = Finding(code, plan[cell], evidence_from_json(evidence), message, reproduction)
-        found[cell, code] = finding, from_json(confirmed, dict[str, str])
+        found[cell, code] = finding, loads(confirmed, dict[str, str])
     told = {cell for cell, _ in found}
     for cell, evidence in seen.items():
         # What fails must be read by a person, also where whoever recorded it made no finding of it.
@@ -424,5 +427,5 @@ def _findings(
 def _artifacts(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
     artifacts: dict[str, dict[str, Any]] = {}
     for kind, key, data in connection.execute("SELECT kind, key, data FROM artifacts ORDER BY kind, key"):
-        artifacts.setdefault(kind, {})[key] = from_json(data, object)
+        artifacts.setdefault(kind, {})[key] = loads(data, object)
     return artifacts
