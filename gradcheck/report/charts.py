@@ -1,0 +1,176 @@
+"""Charts as Vega-Lite specifications, drawn to static SVG whose colours the style sheet replaces.
+
+Every colour in a specification is a key: `style.css` maps it to a custom property, so that one drawing
+serves the light and the dark page. Both axes hold exponents of ten as plain numbers, which keeps their
+labels the same in every chart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import vl_convert
+from markupsafe import Markup
+
+from gradcheck.report.text import power
+
+INK, GRID, AXIS = "#52514e", "#e1e0d9", "#a3a29a"
+SERIES = ("#1f6f93", "#b4541a", "#5b4b8a", "#4f7a28", "#8c2f5b")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross")
+DASHES = ([1, 0], [5, 2], [2, 2], [6, 2, 2, 2], [1, 3])
+FORBIDDEN = re.compile(r"<script|<foreignObject|<image|javascript:|\son\w+=", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a series; `floor` says that the true ordinate is zero and lies below the chart."""
+
+    x: float
+    y: float
+    series: int
+    floor: bool = False
+    estimate: float | None = None
+
+
+def step_chart(points: Sequence[Point], x: tuple[int, int], y: tuple[int, int]) -> Markup:
+    """Draw error and error estimate against the step, both as exponents of ten."""
+    rows = [{"x": p.x, "y": p.y, "s": p.series, "e": p.estimate, "f": p.floor} for p in points]
+    base = {"x": _exponents("x", x), "y": _exponents("y", y)}
+    estimate = {
+        "transform": [{"filter": "isValid(datum.e)"}],
+        "mark": {"type": "line", "strokeWidth": 1, "strokeDash": [2, 2], "clip": True, "aria": False},
+        "encoding": {**base, "y": {**base["y"], "field": "e"}, "color": _color(), "detail": {"field": "s"}},
+    }
+    line = {
+        "mark": {"type": "line", "strokeWidth": 1.4, "clip": True, "aria": False},
+        "encoding": {**base, "color": _color()},
+    }
+    dots = {
+        "mark": {"type": "point", "size": 18, "strokeWidth": 1.1, "aria": False},
+        "encoding": {
+            **base,
+            "color": _color(),
+            "shape": _ordinal("s", SHAPES),
+            "fill": {"condition": {"test": "datum.f", "value": "transparent"}, **_color()},
+        },
+    }
+    return _draw({"data": {"values": rows}, "layer": [estimate, line, dots]}, 226, 150)
+
+
+def profile_chart(points: Sequence[Point], x: tuple[float, float], y: float) -> Markup:
+    """Draw the largest error in ULP over the input; abscissas are signed decades, see `signed_decade`."""
+    rows = [{"x": p.x, "y": p.y, "s": p.series} for p in points]
+    ticks = [tick for tick in range(math.ceil(x[0]), math.floor(x[1]) + 1) if tick % 4 == 0]
+    labels = {str(tick): decade_label(tick) for tick in ticks}
+    axis = {"values": ticks, "labelExpr": f"({json.dumps(labels)})[datum.value]", "title": None}
+    spec = {
+        "data": {"values": rows},
+        "mark": {"type": "line", "strokeWidth": 1.2, "interpolate": "step", "clip": True, "aria": False},
+        "encoding": {
+            "x": {
+                "field": "x",
+                "type": "quantitative",
+                "scale": {"domain": list(x), "nice": False},
+                "axis": axis,
+            },
+            "y": {
+                "field": "y",
+                "type": "quantitative",
+                "scale": {"domain": [0, y], "nice": True},
+                "axis": {"title": None, "tickCount": 4, "format": "~g"},
+            },
+            "color": _color(),
+            "strokeDash": _ordinal("s", DASHES),
+        },
+    }
+    return _draw(spec, 236, 110)
+
+
+# The decades of the smallest float16 and bfloat16 numbers would fill the axis: below 1e-8 it is zero.
+_NEAR_ZERO = 8
+
+
+def signed_decade(value: float) -> float:
+    """Return sign(x)·max(0, log₁₀|x| + 8): an abscissa on which both signs and small inputs have room."""
+    if value == 0:
+        return 0.0
+    return math.copysign(max(0.0, math.log10(abs(value)) + _NEAR_ZERO), value)
+
+
+def decade_label(tick: int) -> str:
+    """Return the input at an abscissa of `signed_decade`."""
+    if tick == 0:
+        return "0"
+    exponent = abs(tick) - _NEAR_ZERO
+    text = "1" if exponent == 0 else power(exponent)
+    return text if tick > 0 else "−" + text
+
+
+def _exponents(field: str, domain: tuple[int, int]) -> dict[str, Any]:
+    span = domain[1] - domain[0]
+    step = next((s for s in (1, 2, 4, 5, 10, 20, 50) if span / s <= 6), 100)
+    ticks = [tick for tick in range(domain[0], domain[1] + 1) if tick % step == 0]
+    labels = {str(tick): power(tick) for tick in ticks}
+    axis = {"values": ticks, "labelExpr": f"({json.dumps(labels)})[datum.value]", "title": None}
+    return {
+        "field": field,
+        "type": "quantitative",
+        "scale": {"domain": list(domain), "nice": False, "zero": False},
+        "axis": axis,
+    }
+
+
+def _color() -> dict[str, Any]:
+    return _ordinal("s", SERIES)
+
+
+def _ordinal(field: str, values: Sequence[Any]) -> dict[str, Any]:
+    scale = {"domain": list(range(len(values))), "range": list(values)}
+    return {"field": field, "type": "ordinal", "scale": scale, "legend": None}
+
+
+def _draw(spec: dict[str, Any], width: int, height: int) -> Markup:
+    axis = {
+        "labelColor": INK,
+        "gridColor": GRID,
+        "domainColor": AXIS,
+        "tickColor": AXIS,
+        "labelFontSize": 11,
+        "tickSize": 3,
+        "labelPadding": 4,
+        "labelFlush": False,
+        "aria": False,
+    }
+    config = {"view": {"stroke": None}, "axis": axis, "background": None, "aria": False}
+    full = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "width": width,
+        "height": height,
+        "padding": 4,
+        "config": config,
+        **spec,
+    }
+    return _trusted(vl_convert.vegalite_to_svg(json.dumps(full)))
+
+
+def _trusted(svg: str) -> Markup:
+    """Return the drawing as markup for the page: no fixed size, no id that another drawing could share."""
+    if FORBIDDEN.search(svg):
+        raise ValueError("a chart came back with active content")
+    serial = f"{zlib.crc32(svg.encode()):x}"
+    body = re.sub(r'id="(\w+)"', rf'id="k{serial}-\1"', svg)
+    body = re.sub(r"url\(#(\w+)\)", rf"url(#k{serial}-\1)", body)
+    body = re.sub(
+        r' (?:xmlns(?::xlink)?|version|pointer-events|aria-hidden|aria-roledescription|role)="[^"]*"',
+        "",
+        body,
+    )
+    body = re.sub(r'<rect width="[\d.]+" height="[\d.]+" fill="white"\s*/>', "", body)
+    body = re.sub(r"(\d+\.\d{2})\d+", r"\1", body)
+    return Markup(body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1))
