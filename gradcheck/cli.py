@@ -1,4 +1,4 @@
-"""The command line: it parses, calls, prints. Whatever is heavy is imported inside the command that needs it."""
+"""The command line: it parses, calls, prints. What is heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _EXIT_CODES = (
 
 
 class _Path(click.ParamType):
-    """A path as given; whether it can be read or written is said by what uses it, with the right exit code."""
+    """A path as given; whether it can be read or written is for its user to say, with the right exit code."""
 
     name = "path"
 
@@ -45,7 +45,7 @@ PATH = _Path()
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="gradcheck")
 def cli() -> None:
-    """Verify the formulas that neural networks are trained with: which are right, how right, where they break."""
+    """Verify the formulas that neural networks are trained with: which are right, and how right."""
 
 
 @cli.command()
@@ -96,7 +96,9 @@ def report(run: Path, out: Path | None, known: Path | None, as_json: bool) -> in
 
     document = _document(run, known)
     if as_json:
-        sys.stdout.write(evidence.to_json(document))
+        with tempfile.TemporaryDirectory(prefix="gradcheck-") as folder:
+            evidence.export(document, Path(folder) / "evidence.json")
+            click.echo((Path(folder) / "evidence.json").read_bytes(), nl=False)
         return OK
     from gradcheck.runner.folder import prepare
 

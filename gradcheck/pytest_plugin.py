@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from gradcheck.runner.embedded import Embedded
     from gradcheck.runner.session import Session
 
+# As in gradcheck.runner, which is not imported before it is needed.
 RUN_VARIABLE = "GRADCHECK_RUN"
-_SESSION = pytest.StashKey["Session"]()
-_EMBEDDED = pytest.StashKey["Embedded"]()
+EMBEDDED_VARIABLE = "GRADCHECK_EMBEDDED"
+_SESSION: pytest.StashKey[Session] = pytest.StashKey()
+_EMBEDDED: pytest.StashKey[Embedded] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--gradcheck-report",
         metavar="DIR",
         default=None,
-        help="collect the evidence of this test run and write run.sqlite, evidence.json and index.html to DIR",
+        help="collect the evidence of this test run; write run.sqlite, evidence.json, index.html to DIR",
     )
     group.addoption(
         "--gradcheck-profile",
@@ -38,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, open the run that a parent process announced, or begin one for the report option."""
+    """Declare the marker; join the run that a parent process announced, or begin one for the report."""
     config.addinivalue_line(
         "markers",
         "gradcheck(check): run once for every planned cell of this check, passed as the argument `cell`",
@@ -48,9 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if folder is not None and not worker and RUN_VARIABLE not in os.environ:
         from gradcheck.runner import embedded
 
-        begun = _usage(embedded.begin, Path(folder), profile or "ci", config.args)
-        config.stash[_EMBEDDED] = begun
-        os.environ[RUN_VARIABLE] = str(begun.path)
+        config.stash[_EMBEDDED] = _usage(embedded.begin, Path(folder), profile or "ci")
     if profile is not None or RUN_VARIABLE in os.environ:
         _load_profile(config)
 
@@ -62,6 +62,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     cells = [cell for check in marker.args for cell in _session(metafunc.config).cells(check)]
     metafunc.parametrize("cell", cells, ids=[cell.id for cell in cells])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Say which planned cells no test of this session takes, where the session is the run."""
+    if EMBEDDED_VARIABLE not in os.environ:
+        return
+    from gradcheck.runner import embedded
+
+    specs = [getattr(item, "callspec", None) for item in session.items]
+    taken = {spec.params["cell"].id for spec in specs if spec is not None and "cell" in spec.params}
+    embedded.leave_out(_session(session.config), taken)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -77,15 +88,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Say where the report is."""
     begun = config.stash.get(_EMBEDDED, None)
     if begun is not None:
-        terminalreporter.write_line(f"gradcheck report: {begun.path.with_name('index.html')}")
+        terminalreporter.write_line(f"gradcheck report: {begun.page}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave the environment as it was and release the folder."""
+    """Release the folder and leave the environment as it was."""
     begun = config.stash.get(_EMBEDDED, None)
     if begun is not None:
-        os.environ.pop(RUN_VARIABLE, None)
-        begun.close()
+        from gradcheck.runner import embedded
+
+        embedded.close(begun)
 
 
 @pytest.fixture(scope="session")

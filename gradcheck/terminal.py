@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LINE, MANY = 400, 20
 
-# Control characters, bidirectional and invisible formatting, lone surrogates: a terminal must not act on them.
+# Control characters, bidirectional and invisible formatting, lone surrogates: none may act on a terminal.
 _HOSTILE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]"
 )
@@ -85,7 +85,7 @@ def watching(out: Console, quiet: bool = False) -> Iterator[Watch]:
 
 
 def summarise(out: Console, document: Document, page: object, note: str = "", quiet: bool = False) -> None:
-    """Print a run: verdict first, then counts, findings (new ones first), claims, what was not run, the report."""
+    """Print a run: verdict, counts, findings (new ones first), claims, what was not run, the report."""
     run = document.run
     out.print(_EXIT.get(document.exit_code, f"failed with exit code {document.exit_code}"), style="bold")
     if note:

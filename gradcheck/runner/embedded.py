@@ -2,83 +2,87 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradcheck import evidence
 from gradcheck.document import RunInfo
-from gradcheck.records import Cell
-from gradcheck.runner import environment, locate, selftest
-from gradcheck.runner.folder import EVIDENCE_FILE, RUN_FILE, held
+from gradcheck.runner import environment, selftest
+from gradcheck.runner.folder import EVIDENCE_FILE, RUN_FILE, prepare
 from gradcheck.runner.plan import plan, select
-from gradcheck.runner.session import Session, get_profile, open_session
+from gradcheck.runner.session import RUN_VARIABLE, Session, get_profile, open_session
 from gradcheck.runner.verify import now
+
+EMBEDDED_VARIABLE = "GRADCHECK_EMBEDDED"
+UNTAKEN = "no test of this pytest session checks it"
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """A run that a pytest session began; `resources` holds its folder until the session is over."""
+    """A run that a pytest session began, held until it is closed."""
 
-    path: Path
-    resources: contextlib.ExitStack
+    folder: Path
+    store: evidence.Store
 
-    def close(self) -> None:
-        """Release the folder."""
-        self.resources.close()
+    @property
+    def page(self) -> Path:
+        """The report that the run ends with."""
+        return self.folder / "index.html"
 
 
-def begin(folder: Path, profile: str, arguments: Iterable[str]) -> Embedded:
-    """Begin a run in `folder`; it plans the whole catalogue if the property files are among the arguments."""
+def begin(folder: Path, profile: str) -> Embedded:
+    """Begin a run in `folder` and announce it to the workers of this session."""
     get_profile(profile)
-    with contextlib.ExitStack() as stack:
-        path = stack.enter_context(held(folder)) / RUN_FILE
-        tested = selftest.require(selftest.run())
-        _create(path, profile, plan(select()) if _holds_properties(arguments) else (), tested.record)
-        return Embedded(path, stack.pop_all())
+    path = prepare(folder) / RUN_FILE
+    tested = selftest.require(selftest.run())
+    run = Embedded(path.parent, _create(path, profile, tested.record))
+    os.environ.update({RUN_VARIABLE: str(path), EMBEDDED_VARIABLE: "1"})
+    return run
+
+
+def leave_out(session: Session, taken: Collection[str]) -> None:
+    """Mark the planned cells that no test takes, so that only a cell that was taken and lost is missing."""
+    for cell in session.plan:
+        if not cell.reason and cell.id not in taken:
+            session.store.mark_not_run(cell, UNTAKEN)
 
 
 def end(run: Embedded) -> None:
-    """Close the run and write `evidence.json` and the report."""
+    """Finish the run and write `evidence.json` and the report."""
     from gradcheck import report
 
-    store = evidence.Store.open(run.path, write=True)
-    try:
-        store.finish(now())
-        document = store.document()
-    finally:
-        store.close()
-    evidence.export(document, run.path.with_name(EVIDENCE_FILE))
-    report.write(document, run.path.parent)
+    run.store.finish(now())
+    document = run.store.document()
+    evidence.export(document, run.folder / EVIDENCE_FILE)
+    report.write(document, run.folder)
+
+
+def close(run: Embedded) -> None:
+    """Release the folder and leave the environment as it was."""
+    for name in (RUN_VARIABLE, EMBEDDED_VARIABLE):
+        os.environ.pop(name, None)
+    run.store.close()
 
 
 def unrecorded(profile: str) -> Session:
-    """Return a session whose evidence nobody asked to keep; its file goes when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="gradcheck-"))
-    path = folder / RUN_FILE
-    _create(path, profile, plan(select()), {})
-    session = open_session(path)
-    for item in folder.iterdir():
-        item.unlink()  # the open connection keeps the data; the name is not needed
-    folder.rmdir()
-    return session
+    """Return a session whose evidence nobody asked to keep: its file is gone when the process ends."""
+    with tempfile.TemporaryDirectory(prefix="gradcheck-") as folder:
+        path = Path(folder) / RUN_FILE
+        _create(path, profile, {}).close()
+        # The open connection keeps the data when the name goes.
+        return open_session(path)
 
 
-def _create(path: Path, profile: str, cells: tuple[Cell, ...], tested: dict[str, int]) -> None:
+def _create(path: Path, profile: str, tested: Mapping[str, int]) -> evidence.Store:
     info = RunInfo(
         started=now(),
         profile=profile,
         seed=0,
         versions=environment.versions(),
         machine=environment.machine(),
-        self_test=tested,
+        self_test=dict(tested),
     )
-    evidence.Store.create(path, info, cells).close()
-
-
-def _holds_properties(arguments: Iterable[str]) -> bool:
-    folder = locate.properties().resolve()
-    given = [Path(argument.partition("::")[0]).resolve() for argument in arguments]
-    return any(folder == path or folder in path.parents or path in folder.parents for path in given)
+    return evidence.Store.create(path, info, plan(select()))

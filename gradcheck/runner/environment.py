@@ -24,7 +24,7 @@ LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of every library that a verdict depends on, read without importing any."""
+    """Return the versions of Python and of the libraries that verdicts depend on; none is imported."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -57,7 +57,7 @@ def cores() -> int:
 
 
 def gpu() -> str:
-    """Return "nvidia" if the kernel shows such a device, else "none"; PyTorch is asked only if already loaded."""
+    """Return the GPU or "none". PyTorch is asked only if already loaded; else the kernel's device files."""
     torch = sys.modules.get("torch")
     if torch is not None:
         return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else "none"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradcheck.runner import locate
+from gradcheck.runner.folder import LOG_FILE
 from gradcheck.runner.session import CLAIMS_VARIABLE, RUN_VARIABLE
 
 POLL_SECONDS = 0.2
@@ -110,7 +111,7 @@ def run_properties(
     last two the whole process group is killed.
     """
     folder = locate.properties()
-    log = run.with_name("run.log")
+    log = run.with_name(LOG_FILE)
     with tempfile.TemporaryDirectory(prefix="gradcheck-") as scratch, log.open("wb") as output:
         child = subprocess.Popen(
             command(folder, jobs, seed),

@@ -14,14 +14,14 @@ from gradcheck.subjects import SUBJECTS
 
 CHECKS = {
     "value": "Values against the proven truth, within what the format allows any evaluation to err.",
-    "derivative": "The vector-Jacobian product, with random signed cotangents, against the proven derivative.",
+    "derivative": "The vector-Jacobian product, random signed cotangents, against the proven derivative.",
     "second": "The gradient of the gradient (double backward) against the proven second derivative.",
-    "layout": "0-d, contiguous, strided and offset arrays of the sizes where vector code changes over; inputs "
+    "layout": "0-d, contiguous, strided and offset arrays of the sizes where vector code changes; inputs "
     "left untouched, results of the right shape and format.",
     "module": "The module form of the function, value and gradient, against the same bounds.",
-    "special": "The answers at ±0, ±inf, NaN, ± the largest and ± the least number against the accepted ones.",
+    "special": "The answers at ±0, ±inf, NaN, ± the largest, ± the least number against the accepted ones.",
     "proof": "Our own derivatives against the derivative of the value's text, enclosed by ball arithmetic.",
-    "witness": "Finite differences with an error estimate, and the complex step where the formula is analytic.",
+    "witness": "Finite differences with an error estimate, and the complex step where it applies.",
 }
 REFERENCE = "reference"
 REFERENCE_CHECKS = ("proof", "witness")
@@ -72,7 +72,7 @@ OTHER_SUBJECTS = (REFERENCE,)
 
 
 def plan(selection: Selection) -> tuple[Cell, ...]:
-    """Return the cells of `selection`, each once; a `UsageError` if there are none or none that can be run."""
+    """Return the cells of `selection`, each once; a `UsageError` if there are none, or none that can run."""
     cells = {cell.id: cell for planner in PLANNERS for cell in planner(selection) if selection.wants(cell)}
     if not cells:
         raise UsageError(

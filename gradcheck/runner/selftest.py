@@ -8,12 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradcheck.cases import cotangents, special_values
+from gradcheck.checks.examine import examine
 from gradcheck.errors import UntrustworthyError
-from gradcheck.records import Array, Options, Verdict
+from gradcheck.formulas import get_formula
+from gradcheck.records import DERIVATIVE, VALUE, Array, Case, Options, Verdict
 from gradcheck.runner.answers import BAD, GOOD, Answer
 from gradcheck.subjects import Implementation
 
 Judge = Callable[[Answer], Verdict]
+
+# Kinks with both neighbours, the reach of cancellation, the tails of exp in every format.
+MAGNITUDES = np.array(
+    [0.1, 0.25, 0.5, 0.7, 1.0, 1 - 2**-8, 1 + 2**-7, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 6.5, 7.0, 8.5, 10.0]
+    + [12.0, 15.0, 18.0, 19.5, 21.0, 25.0, 30.0, 38.0, 60.0, 90.0, 120.0, 400.0, 720.0, 800.0]
+    + [2.0**-k for k in (4, 6, 8, 10, 12, 16, 20, 24, 30, 40, 60, 100)]
+)
 
 
 @dataclass(frozen=True)
@@ -52,11 +62,22 @@ def implementation(answer: Answer) -> Implementation:
     )
 
 
+def case(answer: Answer) -> Case:
+    """Return the inputs that an answer is judged on: specials, kinks and their neighbours, both tails."""
+    fmt = answer.format
+    magnitudes = np.concatenate([MAGNITUDES, [fmt.least_normal / 8, fmt.largest, np.log(-fmt.emin) * 2]])
+    finite = np.concatenate([magnitudes, -magnitudes])
+    values = np.concatenate([finite, special_values(fmt)])
+    with np.errstate(over="ignore"):
+        inputs = np.clip(values, -fmt.largest, fmt.largest).astype(fmt.dtype)
+    inputs = np.where(np.isinf(values), values, inputs).astype(fmt.dtype)
+    return Case("self-test", fmt, (inputs,), cotangents(0, inputs.shape, fmt), {}, 0)
+
+
 def judge(answer: Answer) -> Verdict:
     """Return the verdict of the checks on `answer`."""
-    from gradcheck import checks
-
-    return checks.examine(implementation(answer), answer.check).verdict
+    order = DERIVATIVE if answer.check == "derivative" else VALUE
+    return examine(implementation(answer), get_formula(answer.formula), case(answer), order).verdict
 
 
 def run(judge: Judge = judge) -> SelfTest:

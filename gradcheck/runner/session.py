@@ -32,7 +32,7 @@ class Profile:
     patience: float
 
     def settings(self, explore: bool = False) -> hypothesis.settings:
-        """Return Hypothesis's settings with every field set, since any other is inherited from the surroundings."""
+        """Return Hypothesis's settings, every field set: any other would come from the surroundings."""
         from hypothesis import HealthCheck, Phase, Verbosity, settings
 
         return settings(
@@ -96,7 +96,7 @@ class Session:
 def open_session(path: Path, claims: tuple[Path, ...] = ()) -> Session:
     """Return the session of the run file at `path`."""
     store = Store.open(path, write=True)
-    info = store.document().run
+    info = store.run_info()
     return Session(store, get_profile(info.profile), store.cells(), info.explore, info.seed, claims)
 
 

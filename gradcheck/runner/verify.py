@@ -17,7 +17,7 @@ from gradcheck.errors import UsageError
 from gradcheck.known import KnownList
 from gradcheck.records import Cell
 from gradcheck.runner import environment, launch, locate, selftest
-from gradcheck.runner.folder import EVIDENCE_FILE, RUN_FILE, held
+from gradcheck.runner.folder import EVIDENCE_FILE, RUN_FILE, prepare
 from gradcheck.runner.plan import plan, select
 from gradcheck.runner.session import get_profile
 
@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for on the command line. A seed makes the run explore; without one it is derandomised."""
+    """What was asked for. A seed makes the run explore; without one it is derandomised."""
 
     profile: str = "ci"
     formulas: tuple[str, ...] = ()
@@ -69,29 +69,22 @@ def verify(request: Request, watch: Watch | None = None) -> Outcome:
     selection = select(request.formulas, request.subjects, request.formats, request.checks)
     claims = tuple(_readable(path) for path in request.claims)
     known = _known(request.known)
-    with held(request.out) as folder:
-        watch.phase("self-test")
-        tested = selftest.require(selftest.run())
-        watch.phase("plan")
-        cells = plan(selection)
-        path = folder / RUN_FILE
-        store = evidence.Store.create(path, _info(request, tested), cells)
-        try:
-            watch.phase("checks")
-            planned = sum(not cell.reason for cell in cells)
+    folder = prepare(request.out)
+    watch.phase("self-test")
+    tested = selftest.require(selftest.run())
+    watch.phase("plan")
+    path = folder / RUN_FILE
+    with evidence.Store.create(path, _info(request, tested), plan(selection)) as store:
 
-            def progress() -> int:
-                recorded = store.recorded()
-                watch.progress(recorded, planned)
-                return recorded
+        def progress() -> int:
+            recorded, wanted = store.progress()
+            watch.progress(recorded, wanted)
+            return recorded
 
-            ended = launch.run_properties(
-                path, request.jobs, request.seed, claims, profile.patience, progress
-            )
-            watch.phase("report")
-            return _conclude(store, known, folder, ended)
-        finally:
-            store.close()
+        watch.phase("checks")
+        ended = launch.run_properties(path, request.jobs, request.seed, claims, profile.patience, progress)
+        watch.phase("report")
+        return _conclude(store, known, folder, ended)
 
 
 def _conclude(store: evidence.Store, known: KnownList | None, folder: Path, ended: launch.Ended) -> Outcome:
