@@ -18,7 +18,7 @@ def test_a_subject_is_found_by_its_name():
 
 
 def test_an_unknown_name_offers_the_closest():
-    with pytest.raises(UsageError, match="unknown subject 'torch-gpu'.*'torch-c"):
+    with pytest.raises(UsageError, match=r"unknown subject 'torch-gpu'.*'torch-c"):
         get_subject("torch-gpu")
 
 
