@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from gradcheck.formulas.parts import (
     accepted,
@@ -93,7 +92,6 @@ SIGMOID = Formula(
     derivative=logistic_slope,
     second=_sigmoid_second,
     variants=(
-        stable(VALUE, "expit", special.expit),
         accepted(VALUE, "1/(1 + e^-x)", printed_logistic),
         unstable(VALUE, "e^x/(1 + e^x)", _sigmoid_by_exp),
         unstable(VALUE, "(1 + tanh(x/2))/2", _sigmoid_by_tanh),
@@ -345,7 +343,6 @@ LOG_SIGMOID = Formula(
     derivative=_log_sigmoid_derivative,
     second=_log_sigmoid_second,
     variants=(
-        stable(VALUE, "log_expit", special.log_expit),
         unstable(VALUE, "log of the printed sigmoid", _log_sigmoid_printed),
         unstable(VALUE, "-log1p(e^-x), overflows", _log_sigmoid_log1p),
         unstable(VALUE, "-log(1 + e^-x)", _log_sigmoid_log),
