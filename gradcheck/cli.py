@@ -91,8 +91,11 @@ def verify(explore: bool, seed: int | None, jobs: int | None, quiet: bool, **ask
 @click.option("--json", "as_json", is_flag=True, help="Print evidence.json instead of writing a page.")
 def report(run: Path, out: Path | None, known: Path | None, as_json: bool) -> int:
     """Render the page of a finished run (a run.sqlite) again."""
+    import tempfile
+
     from gradcheck import evidence
     from gradcheck import report as pages
+    from gradcheck.runner.folder import prepare
 
     document = _document(run, known)
     if as_json:
@@ -100,8 +103,6 @@ def report(run: Path, out: Path | None, known: Path | None, as_json: bool) -> in
             evidence.export(document, Path(folder) / "evidence.json")
             click.echo((Path(folder) / "evidence.json").read_bytes(), nl=False)
         return OK
-    from gradcheck.runner.folder import prepare
-
     page = pages.write(document, prepare(out or run.parent))
     terminal.console().print(f"report: {terminal.inert(page)}")
     return OK
@@ -219,6 +220,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except GradcheckError as error:
         terminal.error(error)
         return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), USAGE)
+    except ModuleNotFoundError as error:
+        terminal.error(
+            f"{error.name} is not installed, and nothing can be judged without it; reinstall gradcheck"
+        )
+        return UNTRUSTWORTHY
     except OSError as error:
         terminal.error(f"{error.filename or 'storage'}: {error.strerror or error}")
         return STORAGE

@@ -54,13 +54,9 @@ def _softplus(x: Array) -> Any:
     return np.where(x > 20, x, np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
-def _log_sigmoid(x: Array) -> Any:
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
-
-
 def _times(x: Array, gate: Any) -> Any:
     """x·gate, where the gate's 0 wins over an infinite x."""
-    return np.where(np.isneginf(x), x.dtype.type(-0.0), x * gate)
+    return np.where(np.isneginf(x), x.dtype.type(0), x * gate)
 
 
 def _elu(x: Array) -> Any:
@@ -82,7 +78,7 @@ GOOD = (
     _value("wide expit", "sigmoid", FLOAT32, _wide(special.expit)),
     _value("wide expit", "sigmoid", FLOAT16, _wide(special.expit)),
     _value("wide expit", "sigmoid", BFLOAT16, _wide(special.expit)),
-    _slope("two sigmoids", "sigmoid", FLOAT64, lambda x: special.expit(x) * special.expit(-x)),
+    _slope("two sigmoids", "sigmoid", FLOAT64, lambda x: _sigmoid(x) * _sigmoid(-x)),
     _slope("wide", "sigmoid", FLOAT32, _wide(lambda x: special.expit(x) * special.expit(-x))),
     _value("tanh", "tanh", FLOAT64, np.tanh),
     _value("tanh", "tanh", FLOAT32, np.tanh),
@@ -99,13 +95,13 @@ GOOD = (
     _value("expm1", "elu", FLOAT64, _elu),
     _value("wide", "elu", FLOAT32, _wide(_elu)),
     _slope("exp", "elu", FLOAT64, lambda x: np.where(x > 0, 1.0, np.exp(np.minimum(x, 0)))),
-    _value("gate", "silu", FLOAT64, lambda x: _times(x, special.expit(x))),
+    _value("gate", "silu", FLOAT64, lambda x: _times(x, _sigmoid(x))),
     _value("wide", "silu", FLOAT32, _wide(lambda x: _times(x, special.expit(x)))),
     _value("normal", "gelu", FLOAT64, lambda x: _times(x, special.ndtr(x))),
     _value("wide", "gelu", FLOAT32, _wide(lambda x: _times(x, special.ndtr(x)))),
     _value("clip", "hardtanh", FLOAT64, lambda x: np.clip(x, -1, 1)),
-    _value("minimum", "log_sigmoid", FLOAT64, _log_sigmoid),
-    _value("wide", "log_sigmoid", FLOAT32, _wide(_log_sigmoid)),
+    _value("clip", "hardtanh", FLOAT32, lambda x: np.clip(x, -1, 1)),
+    _value("wide", "softplus", BFLOAT16, _wide(_softplus)),
 )
 
 

@@ -103,14 +103,15 @@ def run_properties(
     claims: tuple[Path, ...] = (),
     patience: float = 600.0,
     progress: Callable[[], int] = lambda: 0,
+    folder: Path | None = None,
 ) -> Ended:
-    """Run the property files against the run file at `run` and wait.
+    """Run the property files (those in `folder`, if given) against the run file at `run` and wait.
 
     `progress` is called several times a second and returns the number of records so far. The result is
     "finished", "interrupted" (Ctrl-C or SIGTERM) or "hung" (no new record for `patience` seconds); in the
     last two the whole process group is killed.
     """
-    folder = locate.properties()
+    folder = folder or locate.properties()
     log = run.with_name(LOG_FILE)
     with tempfile.TemporaryDirectory(prefix="gradcheck-") as scratch, log.open("wb") as output:
         child = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ Judge = Callable[[Answer], Verdict]
 # Kinks with both neighbours, the reach of cancellation, the tails of exp in every format.
 MAGNITUDES = np.array(
     [0.1, 0.25, 0.5, 0.7, 1.0, 1 - 2**-8, 1 + 2**-7, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 6.5, 7.0, 8.5, 10.0]
-    + [12.0, 15.0, 18.0, 19.5, 21.0, 25.0, 30.0, 38.0, 60.0, 90.0, 120.0, 400.0, 720.0, 800.0]
+    + [12.0, 15.0, 18.0, 19.5, 21.0, 25.0, 30.0, 36.5, 60.0, 90.0, 120.0, 400.0, 720.0, 800.0]
     + [2.0**-k for k in (4, 6, 8, 10, 12, 16, 20, 24, 30, 40, 60, 100)]
 )
 
@@ -82,7 +81,6 @@ def judge(answer: Answer) -> Verdict:
 
 def run(judge: Judge = judge) -> SelfTest:
     """Judge the known answers; right ones must pass and wrong ones must be findings."""
-    _require_flint()
     misjudged = [_label(answer, verdict) for answer in GOOD if not (verdict := judge(answer)).passed]
     misjudged += [_label(answer, verdict) for answer in BAD if not (verdict := judge(answer)).is_finding]
     return SelfTest(len(GOOD), len(BAD), tuple(misjudged))
@@ -100,11 +98,3 @@ def require(result: SelfTest) -> SelfTest:
 
 def _label(answer: Answer, verdict: Verdict) -> str:
     return f"{answer.formula} {answer.check} in {answer.format.name}, {answer.name!r}: {verdict}"
-
-
-def _require_flint() -> None:
-    if importlib.util.find_spec("flint") is None:
-        raise UntrustworthyError(
-            "python-flint is not installed: without it there is no proven truth to judge by; "
-            "install it with: pip install python-flint"
-        )
