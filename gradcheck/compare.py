@@ -112,11 +112,22 @@ def _hull_of(a: Rounded, b: Rounded) -> Rounded:
     return Rounded(np.minimum(a.lo, b.lo), np.maximum(a.hi, b.hi), a.model, nan)
 
 
-def to_evidence(outcome: Outcome, got: Float64Array, inputs: tuple[Float64Array, ...], context: str) -> Evidence:
-    """Count an outcome. `inputs` that have the shape of `got` give the worst element's own input."""
+def to_evidence(
+    outcome: Outcome,
+    got: Float64Array,
+    inputs: tuple[Float64Array, ...],
+    context: str,
+    ordinary: BoolArray | None = None,
+) -> Evidence:
+    """Count an outcome. `inputs` that have the shape of `got` give the worst element's own input.
+
+    The resolution is taken over the `ordinary` elements: one extreme input would dwarf all others.
+    """
     compared = outcome.compared
     rung = np.where(compared, outcome.rung, 0)
     finite = compared & np.isfinite(outcome.bound)
+    if ordinary is not None and (finite & ordinary).any():
+        finite &= ordinary
     largest = _largest(np.abs(outcome.expected), finite & np.isfinite(outcome.expected))
     widest = _largest(outcome.bound, finite)
     resolution = widest / largest if largest > 0 else (0.0 if widest == 0 else math.inf)

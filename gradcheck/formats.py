@@ -103,6 +103,12 @@ def get_format(name: str) -> Format:
     raise unknown_name("format", name, (f.name for f in FORMATS))
 
 
+def widen(array: ArrayLike) -> Float64Array:
+    """Return an array of any format as float64; signalling NaNs become quiet without a warning."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.asarray(array), dtype=np.float64)
+
+
 def to_hex(value: float) -> str:
     """Return the exact hexadecimal text of a float; inf and nan as those words."""
     number = float(value)

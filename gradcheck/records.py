@@ -93,7 +93,8 @@ class Formula:
     elementwise formula of one input has `derivative` and `second`; any other has `vjp(inputs, cotangent,
     **options)`, which returns one gradient per input. `kinks(**options)` gives the exact points where the
     derivative jumps, `limits(**options)` the pair (at -inf, at +inf) of the value, the derivative and the
-    second derivative. `textbook` is the text that the sources print, if it differs from `value`.
+    second derivative. `axes` names the axes of each input of a formula of several inputs;
+    equal names have equal lengths. `textbook` is the text that the sources print, if it differs from `value`.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Formula:
     second: Text | None = None
     vjp: Text | None = None
     inputs: tuple[str, ...] = ("x",)
+    axes: tuple[tuple[str, ...], ...] = ()
     options: tuple[Option, ...] = ()
     variants: tuple[Variant, ...] = ()
     kinks: Callable[..., tuple[float, ...]] | None = None

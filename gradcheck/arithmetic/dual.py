@@ -104,7 +104,7 @@ def _broadcast_plus(a: Dual, b: Dual) -> Any:
     tangent = _plus(a.tangent, b.tangent)
     if a.tangent is None or b.tangent is None:
         other = a.value if a.tangent is None else b.value
-        if tangent is not None and np.ndim(other) > 0 and hasattr(other, "shape"):
+        if tangent is not None and len(getattr(other, "shape", ())) > 0:
             tangent = tangent + np.zeros_like(other)
     return tangent
 

@@ -81,7 +81,7 @@ class Exact(NDArrayOperatorsMixin):
         return _combine(ufunc, [as_exact(value) for value in inputs])
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, keywords: Any) -> Any:
-        arrays = [value for value in arguments if isinstance(value, np.ndarray) and value.dtype != bool]
+        arrays = [v for v in arguments if isinstance(v, np.ndarray | np.generic) and v.dtype != bool]
         if any(_foreign(value) for value in arguments) or not arrays:
             return NotImplemented
         dtype = np.result_type(*arrays)

@@ -180,7 +180,7 @@ def _round(
     above: Float64Array | None = None,
     *,
     units: float = 1.0,
-    slack: float = 0.0,
+    slack: float | Float64Array = 0.0,
     exact_zero: BoolArray | None = None,
     nan: BoolArray | None = None,
     underflows: bool = True,
@@ -191,9 +191,10 @@ def _round(
     that are exactly zero in every evaluation.
     """
     fmt = model.format
-    relative = slack if fmt.precision == 53 and units == 1.0 else units * fmt.roundoff + slack
+    stepped = fmt.precision == 53 and units == 1.0
+    relative = slack if stepped else units * fmt.roundoff + slack
     floor = model.floor if underflows or model.flush else 0.0
-    if relative:
+    if not stepped:
         low, high = lo - relative * np.abs(lo), hi + relative * np.abs(hi)
     else:
         low, high = lo, hi
@@ -204,9 +205,10 @@ def _round(
         low = np.minimum(low, below)
     if above is not None:
         high = np.maximum(high, above)
-    # Rounding never changes a sign; an endpoint beyond the largest number may become infinite.
-    low = np.where(lo >= 0, np.maximum(low, 0.0), low)
-    high = np.where(hi <= 0, np.minimum(high, 0.0), high)
+    # Rounding never changes a sign (that of an endpoint which underflowed to zero is its sign bit); an
+    # endpoint beyond the largest number may become infinite.
+    low = np.where(np.signbit(lo), low, np.maximum(low, 0.0))
+    high = np.where(np.signbit(hi), np.minimum(high, 0.0), high)
     low = np.where(low < -fmt.largest, -np.inf, low)
     high = np.where(high > fmt.largest, np.inf, high)
     low = np.where(np.isposinf(low), np.nextafter(np.inf, 0), low)
@@ -367,8 +369,9 @@ def _power(a: Rounded, exponent: Any) -> Rounded:
 
 def _monotone(ufunc: Any, a: Rounded) -> Rounded:
     low, high = _MONOTONE[ufunc]
-    first = ufunc(a.lo)
-    second = first if a.lo is a.hi else ufunc(a.hi)
+    endpoint = _erfc if ufunc is special.erfc else ufunc
+    first = endpoint(a.lo)
+    second = first if a.lo is a.hi else endpoint(a.hi)
     lo, hi = (first, second) if ufunc is not special.erfc else (second, first)
     nan = np.isnan(lo) | np.isnan(hi)
     lo, hi = np.where(np.isnan(lo), low, lo), np.where(np.isnan(hi), high, hi)
@@ -376,10 +379,27 @@ def _monotone(ufunc: Any, a: Rounded) -> Rounded:
     # NumPy's and SciPy's own float64 functions are given the same table for the endpoints.
     slack = 2.0 * PORTABLE_ULPS[ufunc] * 2.0**-53
     zero = (a.lo == 0) & (a.hi == 0) if ufunc in _VANISH_AT_ZERO else None
+    if ufunc is special.erfc:
+        slack = np.where(lo < _SMALL_ERFC, slack + _ERFC_TAIL_ERROR, slack)
     result = _round(lo, hi, a.model, units=ulps, slack=slack, exact_zero=zero, nan=_or(a.nan, nan))
     if a.model.format.precision == 53:
         result = _subnormal_slack(result, ulps)
     return Rounded(np.clip(result.lo, low, high), np.clip(result.hi, low, high), a.model, result.nan)
+
+
+# SciPy's erfc flushes subnormal results to zero, so far in the tail the endpoints are erfcx(x) exp(-x^2);
+# rounding x^2 there costs up to x^2 = 745 unit roundoffs.
+_SMALL_ERFC = 1e-290
+_ERFC_TAIL_ERROR = 1024 * 2.0**-53
+
+
+def _erfc(x: Float64Array) -> Float64Array:
+    value = special.erfc(x)
+    small = value < _SMALL_ERFC
+    if not np.any(small):
+        return np.asarray(value)
+    tail = special.erfcx(np.where(small, x, 27.0)) * np.exp(-np.square(x))
+    return np.where(small, tail, value)
 
 
 def _subnormal_slack(result: Rounded, ulps: float) -> Rounded:

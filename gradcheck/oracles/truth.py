@@ -169,15 +169,18 @@ def _one_sided(query: Query, side: float, lift: Callable[[Float64Array], Any]) -
         slope = _tangent(query.formula.value(Dual(x, seed), **options)) * lift(np.float64(side))
     else:
         outer = Dual(Dual(x, seed), Dual(seed, None))
-        slope = _tangent(_tangent_dual(query.formula.value(outer, **options)))
+        slope = _second_tangent(query.formula.value(outer, **options))
     slope = _shaped(slope, query)
     return slope if query.factor is None else slope * lift(query.factor)
 
 
-def _tangent_dual(result: Any) -> Any:
-    if not isinstance(result, Dual) or result.tangent is None:
-        return result.value if isinstance(result, Dual) and not isinstance(result.value, Dual) else Dual(0 * result.value.value)
-    return result.tangent
+def _second_tangent(result: Any) -> Any:
+    """Return the tangent of the tangent; a result that lost one on the way is constant along it."""
+    if isinstance(result, Dual) and result.tangent is not None:
+        return _tangent(result.tangent)
+    while isinstance(result, Dual):
+        result = result.value
+    return 0 * result
 
 
 def _nudged(query: Query, side: float) -> Query:
@@ -259,7 +262,12 @@ def _ball(value: Any) -> Ball:
 
 
 def _pinned(estimate: Estimate, fmt: Format) -> NDArray[np.bool_]:
-    return np.asarray(estimate.radius <= DECIDED * fmt.ulp(estimate.high))
+    return np.asarray(estimate.radius <= _needed(estimate.high, fmt))
+
+
+def _needed(high: Float64Array, fmt: Format) -> Float64Array:
+    """Return the radius that decides; below float64's own range it cannot be expressed any finer."""
+    return np.maximum(DECIDED * fmt.ulp(high), 2 * FLOAT64.least_subnormal)
 
 
 def _elementwise_truth(query: Query, text: Callable[..., Any]) -> Truth:
@@ -271,13 +279,13 @@ def _elementwise_truth(query: Query, text: Callable[..., Any]) -> Truth:
     open_elements = np.ones(size, dtype=bool)
     if query.format.precision < 53:
         columns[:, :] = _from_interval(apply(flat, text, lambda array: rounded(array, Model(FLOAT64)))[0])
-        open_elements = ~(columns[2] <= DECIDED * query.format.ulp(columns[0]))
+        open_elements = ~(columns[2] <= _needed(columns[0], query.format))
     for bits in PRECISIONS:
         if not open_elements.any():
             break
         (estimate,) = apply_balls(_subset(flat, open_elements), text, bits)
         columns[:, open_elements] = estimate.high, estimate.low, estimate.radius
-        open_elements = ~(columns[2] <= DECIDED * query.format.ulp(columns[0]))
+        open_elements = ~(columns[2] <= _needed(columns[0], query.format))
     shape = query.inputs[0].shape
     lower = Estimate(*(column.reshape(shape) for column in columns))
     decided = ~open_elements.reshape(shape)

@@ -1,0 +1,284 @@
+"""One comparison: an implementation, a case, an order; out comes evidence."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcheck.arithmetic.plain import evaluate
+from gradcheck.cases import binades, directions
+from gradcheck.checks.reference import Reference, reference
+from gradcheck.checks.semantics import semantics
+from gradcheck.compare import breach, judge, to_evidence
+from gradcheck.formats import Format, widen
+from gradcheck.oracles.truth import Query, texts
+from gradcheck.records import DERIVATIVE, SECOND, VALUE, Case, Evidence, Formula, Worst
+from gradcheck.subjects.implementation import Implementation
+
+Float64Array = NDArray[np.float64]
+
+_TRACEBACK_LIMIT = 1200
+
+
+def examine(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
+    """Compare one output of the implementation (0 value, 1 gradient, 2 second order) on one case."""
+    evidence = _examined(implementation, formula, case, order)
+    inputs = np.concatenate([widen(a).ravel() for a in case.inputs])
+    return replace(
+        evidence,
+        cases=1,
+        vacuous_cases=int(bool(evidence.vacuous_cases) or near_constant(inputs)),
+        families={case.family: evidence.compared},
+        binades=binades(inputs),
+        specials=case.specials,
+        options=dict(case.options),
+    )
+
+
+def near_constant(values: Float64Array) -> bool:
+    """Whether a draw of some size hardly varies, so that it tests next to nothing."""
+    return values.size >= 16 and np.unique(values).size <= 2
+
+
+def _examined(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
+    before = [array.tobytes() for array in case.inputs]
+    size = int(math.prod(case.inputs[0].shape))
+    cotangent, along = case.cotangent, ()
+    try:
+        if order == VALUE:
+            outputs: tuple[Any, ...] = (implementation.forward(case.inputs, case.options),)
+        else:
+            if cotangent is None:
+                shape = np.shape(implementation.forward(case.inputs, case.options))
+                cotangent = _cotangent(case, shape)
+            if order == DERIVATIVE:
+                assert implementation.vjp is not None
+                outputs = implementation.vjp(case.inputs, cotangent, case.options)
+            else:
+                assert implementation.second is not None
+                along = tuple(directions(case.seed + k, a.shape, case.format) for k, a in enumerate(case.inputs))
+                outputs = implementation.second(case.inputs, cotangent, along, case.options)
+    except Exception as error:
+        text = "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:]
+        return breach("raised", max(size, 1), _first_input(case), f"{type(error).__name__}: {error}\n{text}")
+    evidence = _compared(formula, case, order, outputs, cotangent, along)
+    if [array.tobytes() for array in case.inputs] != before:
+        evidence = evidence.merge(breach("mutation", 1, _first_input(case), "an input was written to"))
+    return evidence
+
+
+def _cotangent(case: Case, shape: tuple[int, ...]) -> Any:
+    from gradcheck.cases import cotangents
+
+    return cotangents(case.seed, shape, case.format)
+
+
+def _first_input(case: Case, where: int = 0) -> Worst:
+    flat = [widen(a).ravel() for a in case.inputs]
+    point = tuple(float(a[where]) for a in flat if a.size > where)
+    return Worst(point, math.nan, math.nan, math.inf, 0.0, math.inf, where, int(flat[0].size))
+
+
+def _compared(
+    formula: Formula, case: Case, order: int, outputs: tuple[Any, ...], cotangent: Any, along: tuple[Any, ...]
+) -> Evidence:
+    expected_shapes = [np.shape(a) for a in case.inputs] if order else [_output_shape(formula, case, cotangent)]
+    total = Evidence()
+    arrays: list[Float64Array | None] = []
+    for output, shape in zip(outputs, expected_shapes, strict=True):
+        array, problem = _as_array(output, shape, case.format)
+        arrays.append(array)
+        if problem is not None:
+            kind, note = problem
+            total = total.merge(breach(kind, 1, _first_input(case), note))
+    if formula.elementwise:
+        (array,) = arrays
+        missing = outputs[0] is None
+        if missing:
+            array = np.zeros(expected_shapes[0])
+        if array is not None:
+            found = _elementwise(formula, case, order, array, cotangent, along)
+            total = total.merge(_as_missing(found) if missing else found)
+        return total
+    inputs = tuple(widen(a) for a in case.inputs)
+    query = Query(formula, order, case.format, inputs, case.options, _double(cotangent), _doubles(along))
+    known = reference(query if order else replace(query, cotangent=None, directions=()))
+    for place, (array, truth, bound) in enumerate(zip(arrays, known.truths, known.bounds, strict=True)):
+        missing = outputs[place] is None
+        got = np.zeros(expected_shapes[place]) if missing else array
+        if got is None:
+            continue
+        outcome = judge(got, truth, bound, case.format)
+        name = f"gradient of {formula.inputs[place]}" if order else ""
+        found = to_evidence(outcome, got, inputs, f"{name} {case.detail}".strip())
+        total = total.merge(_as_missing(found) if missing else found)
+    return total
+
+
+def _as_missing(found: Evidence) -> Evidence:
+    """A gradient of None stands for zero; where the truth is not zero it is missing."""
+    if not found.outside_stable:
+        return found
+    return replace(found, breaches={**found.breaches, "missing": found.outside_stable})
+
+
+def _double(array: Any) -> Any:
+    return None if array is None else widen(array)
+
+
+def _doubles(arrays: tuple[Any, ...]) -> tuple[Float64Array, ...]:
+    return tuple(widen(array) for array in arrays)
+
+
+def _output_shape(formula: Formula, case: Case, cotangent: Any) -> tuple[int, ...]:
+    if formula.elementwise:
+        return tuple(np.shape(case.inputs[0]))
+    result = formula.value(
+        *(widen(a) for a in case.inputs), **formula.complete(case.options)
+    )
+    return tuple(np.shape(result))
+
+
+def _as_array(
+    output: Any, shape: tuple[int, ...], fmt: Format
+) -> tuple[Float64Array | None, tuple[str, str] | None]:
+    """Return the output in float64 and what is wrong with its shape or format, if anything."""
+    if output is None:
+        return None, None
+    array = np.asarray(output)
+    problem = None
+    if array.dtype != fmt.dtype:
+        problem = ("format", f"expected {fmt.name}, got {array.dtype}")
+    if array.shape != shape:
+        problem = ("shape", f"expected shape {shape}, got {array.shape}")
+        return None, problem
+    return widen(array), problem
+
+
+def _elementwise(
+    formula: Formula, case: Case, order: int, got: Float64Array, cotangent: Any, along: tuple[Any, ...]
+) -> Evidence:
+    x = widen(case.inputs[0]).ravel()
+    flat = got.ravel()
+    factor = None if order == VALUE else _double(cotangent).ravel()
+    step = _doubles(along)[0].ravel() if order == SECOND else None
+    special = ~np.isfinite(x)
+    total = Evidence()
+    if (~special).any():
+        part = (lambda a: None if a is None else a[~special])
+        query = Query(
+            formula,
+            order,
+            case.format,
+            (x[~special],),
+            case.options,
+            part(factor),
+            (part(step),) if step is not None else (),
+        )
+        known = reference(query)
+        total = _finite(known, flat[~special], x[~special], case, order, _context(case))
+        if order == VALUE:
+            total = total.merge(_zero_signs(formula, known, flat[~special], x[~special], case))
+    scale = np.ones_like(x) if factor is None else factor if step is None else factor * step
+    exact = special | ((x == 0) & (order == VALUE))
+    if exact.any():
+        total = total.merge(_exactly(formula, case, order, x[exact], flat[exact], scale[exact], special[exact]))
+    return total
+
+
+def _context(case: Case) -> str:
+    return case.detail or (case.layout if case.layout != "contiguous" else "")
+
+
+def _finite(
+    known: Reference, got: Float64Array, x: Float64Array, case: Case, order: int, context: str
+) -> Evidence:
+    (truth,), (bound,) = known.truths, known.bounds
+    outcome = judge(got, truth, bound, case.format)
+    ordinary = np.abs(x) < case.format.largest
+    evidence = to_evidence(outcome, got, (x,), context, ordinary)
+    wrong = outcome.compared & (outcome.rung >= 3)
+    flushed = wrong & (got == 0) & (np.abs(truth.lower.high) < case.format.least_normal)
+    if wrong.any() and flushed.sum() == wrong.sum():
+        evidence = replace(evidence, breaches={**evidence.breaches, "flushed": int(flushed.sum())})
+    return evidence
+
+
+def _zero_signs(formula: Formula, known: Reference, got: Float64Array, x: Float64Array, case: Case) -> Evidence:
+    """A result that underflows to zero has the sign of the truth, or the one that a listed text gives."""
+    (truth,) = known.truths
+    sign = np.sign(truth.lower.high)
+    bad = (got == 0) & (sign != 0) & (x != 0) & truth.decided & (np.copysign(1.0, got) != sign)
+    if not bad.any():
+        return Evidence()
+    options = formula.complete(case.options)
+    for _, _, text in texts(formula, VALUE):
+        answer = widen(evaluate(text, case.format, x[bad], **options))
+        bad[bad] = (answer != 0) | (np.signbit(answer) != np.signbit(got[bad]))
+        if not bad.any():
+            return Evidence()
+    index = int(np.argmax(bad))
+    point = (float(x[index]),)
+    expected = float(np.copysign(0.0, sign[index]))
+    worst = Worst(point, float(got[index]), expected, 0.0, 0.0, 0.0, index, int(x.size))
+    return replace(breach("zero sign", int(bad.sum()), worst), compared=0)
+
+
+def _exactly(
+    formula: Formula,
+    case: Case,
+    order: int,
+    x: Float64Array,
+    got: Float64Array,
+    scale: Float64Array,
+    nonfinite: NDArray[np.bool_],
+) -> Evidence:
+    """Compare at zeros, infinities and NaN with the exact set of accepted answers."""
+    total = Evidence()
+    for point, value, factor, counted in zip(x, got, scale, nonfinite, strict=True):
+        table = semantics(formula, order, case.format, case.options, float(point))
+        accepted, name = table.judge(float(value), float(factor), order == VALUE)
+        if accepted and not counted:
+            continue
+        evidence = Evidence(compared=int(counted), cases=1)
+        if not accepted:
+            expected = table.limit * float(factor)
+            worst = Worst((float(point),), float(value), expected, math.inf, 0.0, math.inf, 0, x.size)
+            if name:
+                evidence = replace(
+                    evidence, outside_stable=1, outside_accepted=1, worst=worst, explained_by=(name,)
+                )
+            else:
+                evidence = replace(evidence, breaches={_kind(point, value, expected): 1}, worst=worst)
+        total = total.merge(evidence)
+    return total
+
+
+def _kind(point: float, got: float, expected: float) -> str:
+    if math.isnan(got) or math.isnan(point):
+        return "nan"
+    return "zero sign" if got == 0 and expected == 0 else "infinity"
+
+
+Examine = Callable[[Implementation, Formula, Case], Evidence]
+
+
+def value(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
+    """Compare the value."""
+    return examine(implementation, formula, case, VALUE)
+
+
+def derivative(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
+    """Compare the vector-Jacobian product with the case's cotangent."""
+    return examine(implementation, formula, case, DERIVATIVE)
+
+
+def second(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
+    """Compare the gradient of the gradient."""
+    return examine(implementation, formula, case, SECOND)
