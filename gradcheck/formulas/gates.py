@@ -240,6 +240,11 @@ def _gelu_derivative_erf(x: Any) -> Any:
     return cdf + x * (NORMAL_DENSITY_AT_ZERO * np.exp(x * x * -0.5))
 
 
+def _gelu_derivative_summed(x: Any) -> Any:
+    density = NORMAL_DENSITY_AT_ZERO * np.exp(x * x * -0.5)
+    return (0.5 + x * density) + 0.5 * special.erf(x * ROOT_HALF)
+
+
 def _gelu_second_difference(x: Any) -> Any:
     squared = x * x
     density = NORMAL_DENSITY_AT_ZERO * np.exp(-0.5 * squared)
@@ -263,6 +268,7 @@ GELU = Formula(
         unstable(VALUE, "x/2 (1 + erf(x/√2))", _gelu_erf),
         unstable(VALUE, "x ((1 + erf(x/√2))/2)", _gelu_cdf),
         unstable(DERIVATIVE, "(1 + erf)/2 + xφ", _gelu_derivative_erf),
+        unstable(DERIVATIVE, "1/2 + xφ + erf/2", _gelu_derivative_summed),
         unstable(SECOND, "2φ - x²φ", _gelu_second_difference),
         unstable(SECOND, "φ(2 - x²)", _gelu_second_factored),
     ),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck.formulas.parts import accepted, logistic, logistic_slope, printed_logistic, unstable
-from gradcheck.records import DERIVATIVE, VALUE, Formula
+from gradcheck.records import DERIVATIVE, SECOND, VALUE, Formula
 
 
 def _preactivation(x: Any, w: Any, b: Any) -> Any:
@@ -24,7 +24,8 @@ def _preactivation_vjp(inputs: tuple[Any, Any, Any], cotangent: Any) -> tuple[An
     x, w, _ = inputs
     if x.ndim == 1:
         return cotangent * w, cotangent * x, cotangent
-    return np.expand_dims(cotangent, -1) * w, np.matmul(cotangent, x), np.sum(cotangent, axis=0)
+    column = np.expand_dims(cotangent, -1)
+    return column * w, np.sum(column * x, axis=0), np.sum(cotangent, axis=0)
 
 
 PREACTIVATION = Formula(
@@ -59,6 +60,17 @@ def _neuron_vjp_of_result(inputs: tuple[Any, Any, Any], cotangent: Any) -> tuple
     return _preactivation_vjp(inputs, cotangent * (1 - y) * y)
 
 
+def _neuron_second_of_result(inputs: Any, cotangent: Any, directions: Any) -> tuple[Any, Any, Any]:
+    """The gradient of <directions, vjp>, from y: g = c y(1 - y), h = c y(1 - y)(1 - 2y) dz."""
+    (x, w, b), (dx, dw, db) = inputs, directions
+    y = _neuron_printed(x, w, b)
+    g = cotangent * (1 - y) * y
+    h = (_preactivation(dx, w, db) + np.matmul(x, dw)) * cotangent * (1 - 2 * y) * (1 - y) * y
+    along_x, along_w, along_b = _preactivation_vjp((x, w, b), h)
+    cross_x, cross_w, _ = _preactivation_vjp((dx, dw, db), g)
+    return along_x + cross_x, along_w + cross_w, along_b
+
+
 NEURON = Formula(
     name="neuron",
     title="A sigmoid neuron",
@@ -70,6 +82,7 @@ NEURON = Formula(
     variants=(
         accepted(VALUE, "1/(1 + e^-z)", _neuron_printed),
         unstable(DERIVATIVE, "y(1 - y) from the result", _neuron_vjp_of_result),
+        unstable(SECOND, "y(1 - y)(1 - 2y) from the result", _neuron_second_of_result),
     ),
     textbook=_neuron_printed,
     hazards=("y(1 - y) is 0 once y rounds to 1, where σ'(z) is a normal number",),

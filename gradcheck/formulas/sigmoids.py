@@ -250,6 +250,13 @@ def _softplus_derivative_printed(x: Any, *, beta: Any, threshold: Any) -> Any:
     return np.where(z > threshold, 1, printed_logistic(z))
 
 
+def _softplus_derivative_by_difference(x: Any, *, beta: Any, threshold: Any) -> Any:
+    # Beyond 40 the softplus of z is z itself in every format, and the difference is exactly 0.
+    z = beta * x
+    difference = z - (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
+    return np.where(z > threshold, 1, np.where(z > 40, 1, np.exp(difference)))
+
+
 def _softplus_second_of_result(x: Any, *, beta: Any, threshold: Any) -> Any:
     z = beta * x
     y = printed_logistic(z)
@@ -271,6 +278,7 @@ SOFTPLUS = Formula(
         unstable(VALUE, "log(1 + e^(βx))/β", _softplus_printed),
         unstable(DERIVATIVE, "e/(e + 1), e = e^(βx), overflows", _softplus_derivative_quotient),
         accepted(DERIVATIVE, "1/(1 + e^(-βx))", _softplus_derivative_printed),
+        unstable(DERIVATIVE, "exp(z - softplus z)", _softplus_derivative_by_difference),
         unstable(SECOND, "βy(1 - y) from σ", _softplus_second_of_result),
     ),
     kinks=lambda *, beta, threshold: (
@@ -311,6 +319,20 @@ def _log_sigmoid_log(x: Any) -> Any:
     return -np.log(1 + np.exp(-x))
 
 
+def _log_sigmoid_difference(x: Any) -> Any:
+    return x - np.log1p(np.exp(x))
+
+
+def _log_sigmoid_printed_difference(x: Any) -> Any:
+    return x - np.log(1 + np.exp(x))
+
+
+def _log_sigmoid_derivative_by_difference(x: Any) -> Any:
+    # Below -40 the softplus of -x is -x itself in every format, and the difference is exactly 0.
+    difference = -x - (np.maximum(-x, 0) + np.log1p(np.exp(-np.abs(x))))
+    return np.where(x < -40, 1, np.exp(difference))
+
+
 def _log_sigmoid_derivative_signed(x: Any) -> Any:
     e = np.exp(-np.abs(x))
     ratio = e / (1 + e)
@@ -346,10 +368,13 @@ LOG_SIGMOID = Formula(
         unstable(VALUE, "log of the printed sigmoid", _log_sigmoid_printed),
         unstable(VALUE, "-log1p(e^-x), overflows", _log_sigmoid_log1p),
         unstable(VALUE, "-log(1 + e^-x)", _log_sigmoid_log),
+        unstable(VALUE, "x - log1p(e^x)", _log_sigmoid_difference),
+        unstable(VALUE, "x - log(1 + e^x)", _log_sigmoid_printed_difference),
         stable(DERIVATIVE, "from e = e^-|x|: e/(1 + e) or 1 - e/(1 + e)", _log_sigmoid_derivative_signed),
         accepted(DERIVATIVE, "1/(1 + e^x)", _log_sigmoid_derivative_printed),
         unstable(DERIVATIVE, "1 - σ(x)", _log_sigmoid_derivative_complement),
         unstable(DERIVATIVE, "e^-x/(1 + e^-x)", _log_sigmoid_derivative_quotient),
+        unstable(DERIVATIVE, "exp(-x - softplus(-x))", _log_sigmoid_derivative_by_difference),
         unstable(SECOND, "(y - 1)y from σ", _log_sigmoid_second_of_result),
     ),
     limits=at_infinity((-INF, 0.0), (1.0, 0.0)),
