@@ -24,12 +24,12 @@ from gradcheck.document import SCHEMA_VERSION, ClaimRecord, Document, FindingRec
 from gradcheck.encoding import (
     check_record,
     clean,
+    dumps,
     evidence_from_json,
     evidence_to_json,
     finding_record,
     loads,
     not_run_record,
-    dumps,
 )
 from gradcheck.errors import StorageError, UsageError
 from gradcheck.explain import code_for

@@ -145,7 +145,8 @@ def _plain(text: str) -> str:
 
 
 def _toml(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    scalar = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    escaped = scalar.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
 
 
