@@ -13,7 +13,7 @@ from gradcheck.report import charts
 from gradcheck.report.charts import Point
 from gradcheck.report.text import as_float, count, figure, listed, name, plural
 
-_METHODS = {"central": "central difference", "richardson": "Richardson", "complex": "complex step"}
+_METHODS = {"central": "central", "richardson": "Richardson", "complex": "complex step"}
 _MOST_PROFILES = 36
 _FLOOR_GAP = 1
 
@@ -148,7 +148,7 @@ def _line(slot: int, method: str, steps: Sequence[_Step]) -> Line:
         best=figure(best.error, 2),
         at=figure(best.h, 2),
         estimate=figure(best.estimate, 2) if not math.isnan(best.estimate) else "–",
-        held=f"{held} of {len(estimated)}" if estimated else "–",
+        held=f"{held}/{len(estimated)}" if estimated else "–",
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gradcheck.document import CheckRecord, Document, FindingRecord, Number
+from gradcheck.errors import UsageError
+from gradcheck.explain import explain
 from gradcheck.report import verdicts
-from gradcheck.report.text import LISTING, anchor, as_float, clean, count, figure, name, plural
+from gradcheck.report.text import LISTING, NAME, anchor, as_float, clean, count, figure, name, plural
 from gradcheck.report.verdicts import Mark
 
 _SHOWN_INPUTS = 8
@@ -32,6 +35,7 @@ class Card:
     anchor: str
     href: str
     code: str
+    code_href: str
     mark: Mark
     formula: str
     subject: str
@@ -62,6 +66,17 @@ class CardGroup:
 
 
 @dataclass(frozen=True)
+class Code:
+    """One code of the findings in a run, and what it means."""
+
+    anchor: str
+    code: str
+    number: str
+    summary: str
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Findings:
     """New findings and known ones, grouped by formula."""
 
@@ -69,6 +84,7 @@ class Findings:
     known: tuple[CardGroup, ...]
     fresh_count: int
     known_count: int
+    codes: tuple[Code, ...]
 
 
 def findings(document: Document, places: Mapping[str, str]) -> Findings:
@@ -79,7 +95,22 @@ def findings(document: Document, places: Mapping[str, str]) -> Findings:
     order = {name(formula): i for i, formula in enumerate(dict.fromkeys(c.formula for c in document.checks))}
     cards.sort(key=lambda card: (order.get(card.formula, len(order)), verdicts.rank(card.mark)))
     fresh, known = [c for c in cards if not c.known], [c for c in cards if c.known]
-    return Findings(_groups(fresh), _groups(known), len(fresh), len(known))
+    return Findings(_groups(fresh), _groups(known), len(fresh), len(known), _codes(document.findings))
+
+
+def _codes(records: Iterable[FindingRecord]) -> tuple[Code, ...]:
+    tally = Counter(record.code for record in records)
+    return tuple(_code(code, number) for code, number in tally.most_common())
+
+
+def _code(code: str, number: int) -> Code:
+    try:
+        known = explain(code[:NAME])
+    except UsageError:
+        return Code(
+            anchor("code", code), name(code), count(number), "a code that this version does not know", ""
+        )
+    return Code(anchor("code", code), known.code, count(number), known.summary, known.meaning)
 
 
 def _groups(cards: Iterable[Card]) -> tuple[CardGroup, ...]:
@@ -102,6 +133,7 @@ def _card(
         anchor=_anchor(record, used),
         href=places.get(record.check, ""),
         code=name(record.code),
+        code_href="#" + anchor("code", record.code),
         mark=verdicts.mark(record.verdict),
         formula=formula,
         subject=subject,

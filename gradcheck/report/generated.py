@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gradcheck.document import CheckRecord
-from gradcheck.report.text import count, name, power, share
+from gradcheck.report.text import count, name, plural, power, share
 
 _BARS, _HEIGHT = 32, 14
-_EXPONENT = re.compile(r"^(?:2\^|2\*\*)?\(?([+-]?\d{1,6})\)?$")
+_BESIDE = {"0": "zeros"}
+_EXPONENT = re.compile(r"^2\^([+-]?\d{1,6})$")
 
 
 @dataclass(frozen=True)
@@ -49,24 +51,24 @@ class Generated:
 
 
 def histogram(binades: Mapping[str, int]) -> Histogram | None:
-    """Return the bars of a mapping from exponent to count; None without a numeric exponent."""
+    """Return the bars of a mapping from "2^exponent" to count; None without such a key.
+
+    The width of a bar is the distance of the bands in the mapping, or a multiple of it where there are many.
+    """
     numbers = _exponents(binades)
     if not numbers:
         return None
     low, high = min(numbers), max(numbers)
-    width = max(1, -(-(high - low + 1) // _BARS))
+    band = math.gcd(*(exponent - low for exponent in numbers)) or 1
+    width = band * max(1, -(-((high - low) // band + 1) // _BARS))
     bars = [0] * ((high - low) // width + 1)
     for exponent, number in numbers.items():
         bars[(exponent - low) // width] += number
-    top = max(bars)
-    if top <= 0:
-        return None
-    heights = [max(1, round(_HEIGHT * bar / top)) if bar else 0 for bar in bars]
-    path = f"M0 {_HEIGHT}" + "".join(_bar(h) for h in heights)
-    peak = low + bars.index(top) * width
-    step = "one binade" if width == 1 else f"{width} binades"
+    heights = [max(1, round(_HEIGHT * bar / max(bars))) if bar else 0 for bar in bars]
+    path = f"M0 {_HEIGHT}" + "".join(_bar(height) for height in heights)
+    peak = low + bars.index(max(bars)) * width
     extent = f"{count(sum(bars))} values from {power(low, 2)} to {power(high, 2)}"
-    title = f"{extent}, most at {power(peak, 2)}; a bar is {step}"
+    title = f"{extent}, most at {power(peak, 2)}; a bar is {plural(width, 'binade')}"
     return Histogram(path, 3 * len(bars), _HEIGHT, power(low, 2), power(high, 2), title)
 
 
@@ -113,5 +115,5 @@ def _row(formula: str, records: list[CheckRecord], families: tuple[str, ...], hr
         families=tuple(share(drawn[family], whole) if drawn[family] else "" for family in families),
         specials=share(sum(record.specials for record in records), whole),
         histogram=histogram(binades),
-        beside=", ".join(f"{name(key)} {count(number)}" for key, number in others[:8]),
+        beside=", ".join(f"{_BESIDE.get(key, name(key))} {count(number)}" for key, number in others[:8]),
     )

@@ -43,7 +43,7 @@ def _state(document: Document, fresh: int) -> str:
 
 
 def _title(document: Document, fresh: int) -> str:
-    parts = []
+    parts = ["Interrupted"] if document.exit_code == 130 else []
     if fresh:
         parts.append(plural(fresh, "new finding"))
     if document.missing:

@@ -66,7 +66,15 @@ class SpecialTable:
 
     cell: str
     rows: tuple[tuple[str, str, str, str, str, bool], ...]
-    refused: int
+    summary: str
+
+
+@dataclass(frozen=True)
+class Specials:
+    """The tables in which some answer was refused, and those without one."""
+
+    refused: tuple[SpecialTable, ...]
+    accepted: tuple[SpecialTable, ...]
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class Page:
     not_run: tuple[ReasonGroup, ...]
     missing: tuple[ReasonGroup, ...]
     stale: tuple[str, ...]
-    specials: tuple[SpecialTable, ...]
+    specials: Specials
     tables: tuple[CheckTable, ...]
     marks: tuple[Mark, ...]
     exit_codes: tuple[tuple[int, str, bool], ...]
@@ -181,10 +189,17 @@ def _disagreements(document: Document) -> tuple[str, ...]:
     )
 
 
+_POPULATIONS = {"correct": "false alarms", "liars": "detection"}
+
+
 def _rates(data: Any) -> tuple[Rate, ...]:
     if not isinstance(data, Mapping):
         return ()
-    return tuple(Rate(name(key), _rate(key, row)) for key, row in data.items() if isinstance(row, Mapping))
+    return tuple(
+        Rate(_POPULATIONS.get(key, name(key)), _rate(key, row))
+        for key, row in data.items()
+        if isinstance(row, Mapping)
+    )
 
 
 def _rate(key: str, row: Mapping[str, Any]) -> str:
@@ -241,15 +256,25 @@ def _reason(reason: str, members: list[NotRunRecord]) -> ReasonGroup:
     return ReasonGroup(reason, count(len(members)), cells, ", ".join(parts))
 
 
-def _specials(data: Any) -> tuple[SpecialTable, ...]:
+def _specials(data: Any) -> Specials:
     if not isinstance(data, Mapping):
-        return ()
-    return tuple(_special(key, rows) for key, rows in data.items() if isinstance(rows, list) and rows)
+        return Specials((), ())
+    tables = {
+        key: [row for row in rows if isinstance(row, Mapping)]
+        for key, rows in data.items()
+        if isinstance(rows, list)
+    }
+    refused = {key for key, rows in tables.items() if any(row.get("accepted") is not True for row in rows)}
+    return Specials(
+        refused=tuple(_special(key, rows) for key, rows in tables.items() if key in refused),
+        accepted=tuple(_special(key, rows) for key, rows in tables.items() if key not in refused),
+    )
 
 
-def _special(cell: str, rows: list[Any]) -> SpecialTable:
-    found = tuple(_special_row(row) for row in rows if isinstance(row, Mapping))
-    return SpecialTable(name(cell), found, sum(not accepted for *_, accepted in found))
+def _special(cell: str, rows: list[Mapping[str, Any]]) -> SpecialTable:
+    refused = sum(row.get("accepted") is not True for row in rows)
+    tail = f", {count(refused)} not accepted" if refused else ""
+    return SpecialTable(name(cell), tuple(map(_special_row, rows)), plural(len(rows), "answer") + tail)
 
 
 def _special_row(row: Mapping[str, Any]) -> tuple[str, str, str, str, str, bool]:

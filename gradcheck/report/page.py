@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import jinja2
 
 from gradcheck.document import Document
-from gradcheck.errors import StorageError
+from gradcheck.files import write_atomically
 from gradcheck.report.model import page
 
 _HERE = Path(__file__).parent
@@ -39,23 +37,5 @@ def write(document: Document, folder: str | os.PathLike[str]) -> Path:
     The folder is created. A `StorageError` leaves the report that was there as it was.
     """
     target = Path(folder) / "index.html"
-    content = render(document).encode()
-    temporary = ""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=".index-", suffix=".html")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        reason = error.strerror or str(error)
-        raise StorageError(
-            f"cannot write the report to {str(target)!r}: {reason}; choose a folder that can be written"
-        ) from error
+    write_atomically(target, render(document).encode())
     return target

@@ -54,7 +54,7 @@ MARKS = (
         "vacuous",
         "vacuous",
         NEITHER,
-        "Nothing was compared, or the bound is as large as the largest expected value: passing means nothing.",
+        "Nothing was compared, or the bound is as large as the largest expected value; a pass means nothing.",
     ),
     UNKNOWN,
     Mark(
