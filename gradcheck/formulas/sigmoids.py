@@ -254,7 +254,7 @@ def _softplus_derivative_by_difference(x: Any, *, beta: Any, threshold: Any) -> 
     # Beyond 40 the softplus of z is z itself in every format, and the difference is exactly 0.
     z = beta * x
     difference = z - (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
-    return np.where(z > threshold, 1, np.where(z > 40, 1, np.exp(difference)))
+    return np.where(z > threshold, 1, np.where(z > 40, logistic(z), np.exp(difference)))
 
 
 def _softplus_second_of_result(x: Any, *, beta: Any, threshold: Any) -> Any:
@@ -330,7 +330,7 @@ def _log_sigmoid_printed_difference(x: Any) -> Any:
 def _log_sigmoid_derivative_by_difference(x: Any) -> Any:
     # Below -40 the softplus of -x is -x itself in every format, and the difference is exactly 0.
     difference = -x - (np.maximum(-x, 0) + np.log1p(np.exp(-np.abs(x))))
-    return np.where(x < -40, 1, np.exp(difference))
+    return np.where(x < -40, logistic(-x), np.exp(difference))
 
 
 def _log_sigmoid_derivative_signed(x: Any) -> Any:
