@@ -92,8 +92,7 @@ def findings(document: Document, places: Mapping[str, str]) -> Findings:
     checks = {record.id: record for record in document.checks}
     used: set[str] = set()
     cards = [_card(record, checks.get(record.check), places, used) for record in document.findings]
-    order = {name(formula): i for i, formula in enumerate(dict.fromkeys(c.formula for c in document.checks))}
-    cards.sort(key=lambda card: (order.get(card.formula, len(order)), verdicts.rank(card.mark)))
+    cards.sort(key=lambda card: (card.formula, verdicts.rank(card.mark)))
     fresh, known = [c for c in cards if not c.known], [c for c in cards if c.known]
     return Findings(_groups(fresh), _groups(known), len(fresh), len(known), _codes(document.findings))
 
@@ -128,6 +127,7 @@ def _card(
     inputs = record.inputs or [record.input]
     quantities = [_quantity(_input_label(i, len(inputs)), n) for i, n in enumerate(inputs[:_SHOWN_INPUTS])]
     quantities += [_quantity("expected", record.expected), _quantity("got", record.got)]
+    quantities = [quantity for quantity in quantities if quantity.value or quantity.hex]
     return Card(
         id=name(record.id),
         anchor=_anchor(record, used),

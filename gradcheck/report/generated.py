@@ -94,7 +94,9 @@ def generated(checks: Iterable[CheckRecord], href: Mapping[str, str]) -> Generat
     for record in checks:
         totals.update(record.families)
     families = tuple(family for family, _ in totals.most_common(12))
-    rows = tuple(_row(formula, records, families, href[formula]) for formula, records in groups.items())
+    rows = tuple(
+        _row(formula, records, families, href[formula]) for formula, records in sorted(groups.items())
+    )
     return Generated(tuple(map(name, families)), rows)
 
 

@@ -113,7 +113,7 @@ Planned = TypeVar("Planned", CheckRecord, NotRunRecord)
 
 @dataclass(frozen=True)
 class Index:
-    """The planned cells of a document by (formula, subject, format), in the order of the document."""
+    """The planned cells of a document by (formula, subject, format); names in alphabetical order."""
 
     checks: dict[Key, list[CheckRecord]]
     not_run: dict[Key, list[NotRunRecord]]
@@ -130,7 +130,7 @@ class Index:
 def index(document: Document) -> Index:
     """Return the cells of `document`, grouped; `known` holds the checks all of whose findings are known."""
     everything: list[CheckRecord | NotRunRecord] = [*document.checks, *document.not_run, *document.missing]
-    subjects = list(dict.fromkeys(cell.subject for cell in everything))
+    subjects = sorted({cell.subject for cell in everything})
     formats = sorted({cell.format for cell in everything}, key=_format_order)
     pairs = {(cell.subject, cell.format) for cell in everything}
     fresh = {finding.check for finding in document.findings if not finding.known}
@@ -138,7 +138,7 @@ def index(document: Document) -> Index:
         checks=_grouped(document.checks),
         not_run=_grouped(document.not_run),
         missing=_grouped(document.missing),
-        formulas=tuple(dict.fromkeys(cell.formula for cell in everything)),
+        formulas=tuple(sorted({cell.formula for cell in everything})),
         columns=tuple((s, f) for s in subjects for f in formats if (s, f) in pairs),
         known=frozenset(finding.check for finding in document.findings) - fresh,
     )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-NAME, SENTENCE, LISTING = 200, 4_000, 20_000
+NAME, SENTENCE, LISTING = 200, 2_000, 20_000
 
 # Characters that a page must never act on: controls, bidirectional and invisible formatting, surrogates,
 # noncharacters. Tab and newline stay.
@@ -101,8 +101,8 @@ def share(part: float, whole: float) -> str:
         return "–"
     percent = 100 * part / whole
     if percent == 0 or percent >= 10:
-        return f"{percent:.0f} %"
-    return f"{percent:.1f} %" if percent >= 0.1 else "< 0.1 %"
+        return f"{percent:.0f}\u00a0%"
+    return f"{percent:.1f}\u00a0%" if percent >= 0.1 else "<\u00a00.1\u00a0%"
 
 
 def duration(started: str, finished: str) -> str:

@@ -43,7 +43,12 @@ def test_a_figure_is_short_and_true(value: float | str, text: str) -> None:
 
 
 def test_small_shares_never_become_zero() -> None:
-    assert [share(part, 10_000) for part in (0, 1, 60, 5_000)] == ["0 %", "< 0.1 %", "0.6 %", "50 %"]
+    assert [share(part, 10_000).replace("\u00a0", " ") for part in (0, 1, 60, 5_000)] == [
+        "0 %",
+        "< 0.1 %",
+        "0.6 %",
+        "50 %",
+    ]
     assert share(0, 0) == "–"
 
 

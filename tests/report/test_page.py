@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from gradcheck.document import Document
+from gradcheck.document import Document, FindingRecord, Number
 from gradcheck.records import Verdict
 from gradcheck.report import render
 from gradcheck.report.text import count
@@ -67,7 +67,7 @@ def values(reader: Reader, key: str) -> list[str]:
 
 
 def text_of(part: str) -> str:
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", part)))
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", part)))
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +258,26 @@ def test_rendering_needs_no_numerical_library() -> None:
 def test_a_large_run_stays_small_enough_to_open(page: str, document: Document) -> None:
     assert len(document.checks) > 1_500 and len(document.findings) > 100
     assert len(page.encode()) < 5_000_000
+
+
+def test_a_finding_without_numbers_shows_none(make: Make) -> None:
+    run = make(formulas=1)
+    nothing = Number("", "")
+    raised = FindingRecord(
+        "F-raised",
+        "SUBJECT-RAISED",
+        "wrong",
+        "x",
+        nothing,
+        nothing,
+        nothing,
+        0.0,
+        0.0,
+        "it raised",
+        False,
+        "f(1)",
+    )
+    page = render(msgspec.structs.replace(run, findings=[raised]))
+    card = page[page.index('id="F-raised"') :].split("</article>")[0]
+    assert "it raised" in card and "f(1)" in card
+    assert "hexadecimal" not in card and "ULP" not in card
