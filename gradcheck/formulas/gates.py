@@ -1,7 +1,8 @@
 """Gates: x times something between 0 and 1 (SiLU, Mish, GELU in its two forms).
 
 A product x·g(x) is written so that a vanishing g meets a large x one factor at a time: 0·x·x is 0 where
-0·x² would be NaN once x² overflows.
+0·x² would be NaN once x² overflows. A text that multiplies by the cotangent early, where it can overflow
+or underflow, takes it as an argument.
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ def _silu_product(x: Any) -> Any:
     return x * logistic(x)
 
 
-def _silu_derivative_product(x: Any) -> Any:
+def _silu_derivative_product(x: Any, *, cotangent: Any = 1) -> Any:
     s = logistic(x)
-    return s * (1 + x * (1 - s))
+    return cotangent * s * (1 + x * (1 - s))
 
 
-def _silu_derivative_printed(x: Any) -> Any:
+def _silu_derivative_printed(x: Any, *, cotangent: Any = 1) -> Any:
     s = printed_logistic(x)
-    return s * (1 + x * (1 - s))
+    return cotangent * s * (1 + x * (1 - s))
 
 
 def _silu_derivative_of_result(x: Any) -> Any:
@@ -74,9 +75,10 @@ def _silu_derivative_product_rule(x: Any) -> Any:
     return s + x * ((1 - s) * s)
 
 
-def _silu_second_composed(x: Any) -> Any:
+def _silu_second_composed(x: Any, *, cotangent: Any = 1) -> Any:
     s = printed_logistic(x)
-    return s * (1 - s) + ((1 + x * (1 - s)) - s * x) * (1 - s) * s
+    t = cotangent * s
+    return t * (1 - s) + (cotangent * (1 + x * (1 - s)) - t * x) * (1 - s) * s
 
 
 def _silu_second_printed(x: Any) -> Any:
@@ -172,12 +174,13 @@ def _mish_derivative_printed(x: Any) -> Any:
     return e * omega / (delta * delta)
 
 
-def _mish_second_composed(x: Any) -> Any:
+def _mish_second_composed(x: Any, *, cotangent: Any = 1) -> Any:
     s, e = printed_logistic(x), np.exp(x)
     t = np.tanh(np.log1p(e))
     m = 1 - t * t
-    xs = x * s
-    return m * s + (1 - (xs * t + xs * t)) * m / (e + 1) * e + m * x * (1 - s) * s
+    slope_in_t = cotangent - 2 * (cotangent * (x * s) * t)
+    c = cotangent * m
+    return c * s + slope_in_t * m / (e + 1) * e + c * x * (1 - s) * s
 
 
 def _mish_second_stable_parts(x: Any) -> Any:

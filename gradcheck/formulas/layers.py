@@ -28,6 +28,7 @@ DENSE = Formula(
     value=_dense,
     vjp=_dense_vjp,
     inputs=("x", "weight", "bias"),
+    axes=(("N", "n"), ("m", "n"), ("m",)),
     hazards=("sums of terms of both signs cancel",),
     article="F03",
 )

@@ -36,6 +36,7 @@ PREACTIVATION = Formula(
     value=_preactivation,
     vjp=_preactivation_vjp,
     inputs=("x", "w", "b"),
+    axes=(("N", "n"), ("n",), ()),
     hazards=("a sum of terms of both signs cancels",),
     article="F01",
 )
@@ -79,6 +80,7 @@ NEURON = Formula(
     value=_neuron,
     vjp=_neuron_vjp,
     inputs=("x", "w", "b"),
+    axes=(("N", "n"), ("n",), ()),
     variants=(
         accepted(VALUE, "1/(1 + e^-z)", _neuron_printed),
         unstable(DERIVATIVE, "y(1 - y) from the result", _neuron_vjp_of_result),

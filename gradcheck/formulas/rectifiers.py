@@ -268,6 +268,7 @@ PRELU = Formula(
     value=_prelu,
     vjp=_prelu_vjp,
     inputs=("x", "weight"),
+    axes=(("N", "C"), ("C",)),
     kinks=kinks_at(0.0),
     hazards=("the weight's gradient is a long sum of signed terms",),
 )
