@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcheck import formulas
+    from gradcheck import article, checks, formulas
+    from gradcheck.arithmetic.dual import derivative
     from gradcheck.article.claims import claim
     from gradcheck.errors import (
         GradcheckError,
@@ -36,7 +37,10 @@ __all__ = [
     "UsageError",
     "Verdict",
     "__version__",
+    "article",
+    "checks",
     "claim",
+    "derivative",
     "formulas",
 ]
 
@@ -51,7 +55,10 @@ _HOMES = {
     "UntrustworthyError": _ERRORS,
     "UsageError": _ERRORS,
     "Verdict": "gradcheck.records",
+    "article": "gradcheck.article",
+    "checks": "gradcheck.checks",
     "claim": "gradcheck.article.claims",
+    "derivative": "gradcheck.arithmetic.dual",
     "formulas": "gradcheck.formulas",
 }
 

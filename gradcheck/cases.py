@@ -233,6 +233,21 @@ def laid_out(values: Array, layout: str) -> Array:
     return values.reshape(()).copy() if layout == "scalar" else values.copy()
 
 
+def laid_out_axes(values: Array, layout: str) -> Array:
+    """Return an array of the same shape and values, stored in the layout."""
+    if layout == "strided" and values.ndim:
+        buffer = np.zeros((*values.shape[:-1], 2 * values.shape[-1]), values.dtype)
+        buffer[..., ::2] = values
+        return buffer[..., ::2]
+    if layout == "offset":
+        return laid_out(values.ravel(), "offset").reshape(values.shape)
+    if layout == "transposed":
+        return np.asfortranarray(values)
+    copy = values.copy()
+    copy.flags.writeable = layout != "read-only"
+    return copy
+
+
 def layouts(size: int, negative_strides: bool) -> Iterator[str]:
     """Yield the layouts that exist for `size` elements."""
     for layout in LAYOUTS:

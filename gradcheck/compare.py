@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradcheck.arithmetic.rounded import Rounded
 from gradcheck.formats import Format
 from gradcheck.oracles.truth import Bounds, Truth
-from gradcheck.records import Evidence, Worst
+from gradcheck.records import Evidence, Verdict, Worst
 
 Float64Array = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -190,3 +190,16 @@ def with_context(evidence: Evidence, context: str) -> Evidence:
     if evidence.worst is None or not context:
         return evidence
     return replace(evidence, worst=replace(evidence.worst, context=context))
+
+
+def relative(evidence: Evidence, base: Evidence, name: str) -> Evidence:
+    """Return the evidence of a variation of something else, which has its own verdict, judged beside it.
+
+    Where both are unstable by the same texts, the variation changes nothing: it agrees, and a note says
+    so. Anything wrong stays wrong.
+    """
+    same = set(evidence.explained_by) <= set(base.explained_by)
+    if evidence.verdict is not Verdict.UNSTABLE or base.verdict is not Verdict.UNSTABLE or not same:
+        return evidence
+    note = f"as unstable as {name}, by the same text: {', '.join(evidence.explained_by)}"
+    return replace(evidence, outside_accepted=0, explained_by=(), notes=(*evidence.notes, note))

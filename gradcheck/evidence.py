@@ -156,6 +156,12 @@ class Store:
             connection.execute("DELETE FROM findings WHERE cell = ?", (name,))
             connection.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?, ?, ?)", rows)
 
+    def progress(self) -> tuple[int, int]:
+        """Return how many cells have a record, and how many are to have one."""
+        with self._reading() as connection:
+            wanted = connection.execute("SELECT count(*) FROM cells WHERE reason = ''").fetchone()[0]
+            return int(connection.execute("SELECT count(*) FROM records").fetchone()[0]), int(wanted)
+
     def mark_not_run(self, cell: Cell, reason: str) -> None:
         """Say why a planned cell is not run; `UsageError` if it is recorded, unplanned or has no reason."""
         if not reason.strip():

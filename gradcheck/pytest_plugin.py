@@ -64,14 +64,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("cell", cells, ids=[cell.id for cell in cells])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the cells of one formula side by side: they share the truth of the same cases."""
+    if RUN_VARIABLE in os.environ:
+        items.sort(key=lambda item: _cell(item).formula if _cell(item) else "")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Say which planned cells no test of this session takes, where the session is the run."""
     if EMBEDDED_VARIABLE not in os.environ:
         return
     from gradcheck.runner import embedded
 
-    specs = [getattr(item, "callspec", None) for item in session.items]
-    taken = {spec.params["cell"].id for spec in specs if spec is not None and "cell" in spec.params}
+    taken = {cell.id for item in session.items if (cell := _cell(item))}
     embedded.leave_out(_session(session.config), taken)
 
 
@@ -113,6 +118,12 @@ def _session(config: pytest.Config) -> Session:
         profile = config.getoption("--gradcheck-profile")
         config.stash[_SESSION] = session.session_from_environment() or embedded.unrecorded(profile or "ci")
     return config.stash[_SESSION]
+
+
+def _cell(item: pytest.Item) -> Any:
+    """Return the planned cell that a test was given, or nothing."""
+    spec = getattr(item, "callspec", None)
+    return None if spec is None else spec.params.get("cell")
 
 
 def _load_profile(config: pytest.Config) -> None:

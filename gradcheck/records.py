@@ -59,6 +59,7 @@ class Standing(enum.StrEnum):
 
 
 VALUE, DERIVATIVE, SECOND = 0, 1, 2
+ORDER_NAMES = ("value", "derivative", "second")
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,21 @@ class Dual(NDArrayOperatorsMixin):
         raise Unsupported(f"np.{function.__name__} is not known over duals")
 
 
+def derivative(text: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that gives the derivative of `text` in its first argument, over any arithmetic.
+
+    At a kink it is the derivative from the right. Further arguments and options are passed on.
+    """
+
+    def slope(x: Any, *arguments: Any, **options: Any) -> Any:
+        result = text(Dual(x, np.ones_like(x)), *arguments, **options)
+        if not isinstance(result, Dual) or result.tangent is None:
+            return np.zeros_like(x)
+        return result.tangent
+
+    return slope
+
+
 def _dual(value: Any) -> Dual:
     return value if isinstance(value, Dual) else Dual(value)
 

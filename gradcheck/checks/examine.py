@@ -70,7 +70,14 @@ def _examined(implementation: Implementation, formula: Formula, case: Case, orde
     evidence = _compared(formula, case, order, outputs, cotangent, along)
     if [array.tobytes() for array in case.inputs] != before:
         evidence = evidence.merge(breach("mutation", 1, _first_input(case), "an input was written to"))
+    if any(_shares(output, array) for output in outputs for array in case.inputs):
+        note = "the result shares memory with an input: writing to one changes the other"
+        evidence = evidence.merge(breach("mutation", 1, _first_input(case), note))
     return evidence
+
+
+def _shares(output: Any, array: Any) -> bool:
+    return isinstance(output, np.ndarray) and output.size > 0 and bool(np.may_share_memory(output, array))
 
 
 def _cotangent(case: Case, shape: tuple[int, ...]) -> Any:
@@ -282,3 +289,11 @@ def derivative(implementation: Implementation, formula: Formula, case: Case) -> 
 def second(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
     """Compare the gradient of the gradient."""
     return examine(implementation, formula, case, SECOND)
+
+
+def module(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
+    """Compare value and gradient of the module form."""
+    total = examine(implementation, formula, case, VALUE)
+    if implementation.vjp is not None:
+        total = total.merge(examine(implementation, formula, case, DERIVATIVE))
+    return replace(total, cases=1, vacuous_cases=min(total.vacuous_cases, 1))

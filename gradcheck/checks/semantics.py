@@ -1,7 +1,9 @@
 """What a formula may return at zeros, infinities and NaN: exact sets, no tolerance.
 
 The accepted set at such a point holds the mathematical limit and what the listed texts give in IEEE
-arithmetic; for a derivative also what differentiating the textbook formula in IEEE arithmetic gives.
+arithmetic; for a derivative also what differentiating the textbook formula in IEEE arithmetic gives. The
+sign of a zero value at a zero is that of the limit or of the reference, or free where the formula is
+exactly zero beside it; the sign of a zero gradient means nothing.
 """
 
 from __future__ import annotations
@@ -84,10 +86,14 @@ def _semantics(formula: Formula, order: int, fmt: Format, options: Any, text: st
     limit, interval = _limit(formula, order, fmt, given, point)
     accepted = {repr(v): v for _, s, v in answers if s is not Standing.UNSTABLE}
     accepted |= {repr(v): v for v in (limit, textbook)}
-    if order == VALUE and point == 0 and limit == 0 and _flat_at_zero(formula, fmt, given, point):
-        accepted |= {"0.0": 0.0, "-0.0": -0.0}
-    unstable = tuple((name, v) for name, s, v in answers if s is Standing.UNSTABLE)
-    return Semantics(fmt, point, limit, textbook, tuple(accepted.values()), unstable, interval)
+    unstable = [(name, v) for name, s, v in answers if s is Standing.UNSTABLE]
+    if order == VALUE and point == 0 and limit == 0:
+        # The sign of zero is the limit's or the reference's; any other text that loses it is unstable there.
+        unstable += [(name, v) for name, s, v in (*answers, ("textbook", None, textbook)) if v == 0]
+        accepted = {repr(v): v for v in (limit, answers[0][2])}
+        if _flat_at_zero(formula, fmt, given, point):
+            accepted = {"0.0": 0.0, "-0.0": -0.0}
+    return Semantics(fmt, point, limit, textbook, tuple(accepted.values()), tuple(unstable), interval)
 
 
 def _textbook(formula: Formula, order: int, fmt: Format, array: Any, options: Any) -> float:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradcheck.errors import unknown_name
 from gradcheck.evidence import Store
-from gradcheck.records import Cell, Evidence, Finding
+from gradcheck.records import Cell, Evidence, Finding, Verdict
 
 if TYPE_CHECKING:
     import hypothesis
+
+    from gradcheck.article.claims import Claim
+    from gradcheck.document import ClaimRecord
 
 RUN_VARIABLE = "GRADCHECK_RUN"
 CLAIMS_VARIABLE = "GRADCHECK_CLAIMS"
@@ -53,7 +56,7 @@ class Profile:
 
 PROFILES = (
     Profile("quick", examples=5, elements=500, patience=300.0),
-    Profile("ci", examples=20, elements=2_000, patience=600.0),
+    Profile("ci", examples=16, elements=1_000, patience=600.0),
     Profile("thorough", examples=200, elements=10_000, patience=3_600.0),
 )
 
@@ -91,6 +94,37 @@ class Session:
     ) -> None:
         """Write the evidence of `cell`; safe from several processes at once."""
         self.store.record(cell, evidence, findings, seconds, confirmation or {})
+
+
+    def judge(
+        self, cell: Cell, check: Callable[..., Evidence], *, share: float = 1.0, exhaustive: bool = False
+    ) -> Verdict:
+        """Draw cases for `cell`, let the check examine each, record the evidence, return the verdict.
+
+        `check(implementation, formula, case)` is a check of `gradcheck.checks`; for the reference's own cells
+        it is `check(formula, case)`. `share` scales the number of cases; `exhaustive` adds every input of a
+        16-bit format.
+        """
+        from gradcheck.runner import judging
+
+        return judging.judge(self, cell, check, share, exhaustive)
+
+
+    def measure(self, claim: Claim) -> ClaimRecord | None:
+        """Measure a claim, record what was found and return it; None if the run is not about its formula."""
+        from gradcheck.checks.claims import measure
+
+        if claim.text is not None and claim.text.formula not in {cell.formula for cell in self.plan}:
+            return None
+        record = measure(claim, self.profile.settings(self.explore), 10 * self.profile.examples)
+        self.store.claim(record)
+        return record
+
+    def user_claims(self) -> tuple[Claim, ...]:
+        """Return the claims in the files that the run was given."""
+        from gradcheck.checks.claims import load_claims
+
+        return tuple(claim for path in self.claims for claim in load_claims(path))
 
 
 def open_session(path: Path, claims: tuple[Path, ...] = ()) -> Session:

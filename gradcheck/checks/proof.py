@@ -1,0 +1,135 @@
+"""Our own derivatives against the derivative of the value's text, both enclosed by balls.
+
+The hand-written text is the claim, the dual over balls is the truth; disjoint enclosures refute the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gradcheck.arithmetic.ball import balls, precision, to_estimate
+from gradcheck.arithmetic.dual import Dual
+from gradcheck.cases import binades, cotangents
+from gradcheck.compare import breach
+from gradcheck.formats import FLOAT64, Float64Array, widen
+from gradcheck.oracles.truth import Query, at_kink, confirmed, truths
+from gradcheck.records import DERIVATIVE, SECOND, Case, Estimate, Evidence, Formula, Worst
+
+# Enclosures are compared at this precision; their relative widths are then far below any format's.
+BITS = 384
+_PINNED = 2.0**-60
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A claim and a truth for the same numbers; `label` says which derivative they are."""
+
+    label: str
+    points: Float64Array
+    claim: Estimate
+    truth: Estimate
+
+
+def proof(formula: Formula, case: Case) -> Evidence:
+    """Compare every derivative text of the formula with the dual of its value, at the case's points."""
+    total = Evidence()
+    for pair in _elementwise(formula, case) if formula.elementwise else _several(formula, case):
+        total = total.merge(_compared(pair, case))
+    inputs = np.concatenate([widen(array).ravel() for array in case.inputs])
+    return replace(
+        total,
+        cases=1,
+        vacuous_cases=int(total.compared == 0),
+        families={case.family: total.compared},
+        binades=binades(inputs),
+        specials=case.specials,
+        label="proven",
+        options=dict(case.options),
+    )
+
+
+def _compared(pair: _Pair, case: Case) -> Evidence:
+    radius = pair.claim.radius + pair.truth.radius
+    difference = (pair.claim.high - pair.truth.high) + (pair.claim.low - pair.truth.low)
+    scale = np.maximum(np.abs(pair.truth.high), FLOAT64.least_normal)
+    pinned = radius <= _PINNED * scale + 2 * FLOAT64.least_subnormal
+    wrong = pinned & ~(np.abs(difference) <= radius + 2.0**-100 * scale)
+    largest = float(np.max(np.abs(pair.truth.high), initial=0.0))
+    found = Evidence(
+        compared=int(pinned.sum()),
+        undecided=int((~pinned).sum()),
+        resolution=float(np.max(radius[pinned], initial=0.0)) / largest if largest else 0.0,
+    )
+    if not wrong.any():
+        return found
+    index = int(np.argmax(wrong))
+    error = float(np.abs(difference[index]))
+    worst = Worst(
+        (float(pair.points[index]),),
+        float(pair.claim.high[index]),
+        float(pair.truth.high[index]),
+        error,
+        float(radius[index]),
+        error / float(FLOAT64.ulp(pair.truth.high[index])),
+        index,
+        int(wrong.size),
+        pair.label,
+    )
+    return found.merge(replace(breach("proof", int(wrong.sum()), worst), compared=0))
+
+
+def _elementwise(formula: Formula, case: Case) -> Iterator[_Pair]:
+    x = widen(case.inputs[0]).ravel()
+    x = x[np.isfinite(x)]
+    ones = np.ones_like(x)
+    for order, text in ((DERIVATIVE, formula.derivative), (SECOND, formula.second)):
+        if text is None:
+            continue
+        query = Query(formula, order, FLOAT64, (x,), case.options, ones, (ones,) if order == SECOND else ())
+        smooth = ~at_kink(query)
+        part = Query(
+            formula,
+            order,
+            FLOAT64,
+            (x[smooth],),
+            case.options,
+            ones[smooth],
+            (ones[smooth],) if order == SECOND else (),
+        )
+        (claimed,) = truths(part)
+        yield _Pair(f"derivative of order {order}", x[smooth], claimed.lower, confirmed(part))
+
+
+def _several(formula: Formula, case: Case) -> Iterator[_Pair]:
+    """Build the whole Jacobian by unit tangents, contract it, and compare with the vjp text."""
+    inputs = tuple(widen(array) for array in case.inputs)
+    options = formula.complete(case.options)
+    shape = np.shape(formula.value(*inputs, **options))
+    cotangent = widen(cotangents(case.seed, shape, FLOAT64))
+    assert formula.vjp is not None
+    with precision(BITS):
+        lifted = [balls(array) for array in inputs]
+        claims = formula.vjp(tuple(lifted), balls(cotangent), **options)
+        for place, (array, claim) in enumerate(zip(inputs, claims, strict=True)):
+            smooth = np.ones(array.shape, bool)
+            if place == 0 and formula.kinks is not None:
+                smooth = ~np.isin(array, [float(k) for k in formula.kinks(**options)])
+            columns = []
+            for index in np.ndindex(array.shape):
+                seed = np.zeros(array.shape)
+                seed[index] = 1.0
+                duals: list[object] = list(lifted)
+                duals[place] = Dual(lifted[place], balls(seed))
+                tangent = formula.value(*duals, **options).tangent
+                product = np.sum(tangent * balls(cotangent)) if shape else tangent * balls(cotangent)
+                columns.append(to_estimate(product))
+            truth = Estimate(*(np.array([getattr(c, f) for c in columns]) for f in ("high", "low", "radius")))
+            flat = smooth.ravel()
+            one = to_estimate(claim)
+            parts = (np.ravel(getattr(one, f))[flat] for f in ("high", "low", "radius"))
+            known = (np.ravel(getattr(truth, f))[flat] for f in ("high", "low", "radius"))
+            label = f"gradient of {formula.inputs[place]}"
+            yield _Pair(label, array.ravel()[flat], Estimate(*parts), Estimate(*known))

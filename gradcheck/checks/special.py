@@ -1,0 +1,87 @@
+"""The table of answers at zeros, infinities, NaN and the extremes of the format."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gradcheck.cases import special_values
+from gradcheck.checks.examine import examine
+from gradcheck.checks.semantics import semantics
+from gradcheck.formats import Format, widen
+from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula, Verdict
+from gradcheck.subjects.implementation import Implementation
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an implementation answers at one special point, beside what it may answer."""
+
+    at: str
+    order: str
+    limit: str
+    textbook: str
+    got: str
+    accepted: bool
+
+
+def special(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
+    """Examine value and gradient at the nine special points, with the options of the case; one by one too."""
+    fmt, options = case.format, case.options
+    points = np.array(special_values(fmt)).astype(fmt.dtype)
+    total = Evidence()
+    for order in (VALUE, DERIVATIVE) if implementation.vjp else (VALUE,):
+        for array in (points, *(points[k : k + 1] for k in range(points.size))):
+            total = total.merge(examine(implementation, formula, _case(array, fmt, options), order))
+    return replace(total, cases=1, vacuous_cases=int(total.compared == 0), label="exhaustive")
+
+
+def _case(array: Any, fmt: Format, options: Any) -> Case:
+    ones = np.ones(array.shape).astype(fmt.dtype)
+    return Case("special", fmt, (array,), ones, options, specials=int(array.size))
+
+
+def table(implementation: Implementation, formula: Formula, fmt: Format, options: Any) -> list[Row]:
+    """Return the table of values and slopes at the special points, each evaluated on its own."""
+    rows = []
+    for order, name in ((VALUE, "value"), (DERIVATIVE, "derivative")):
+        if order and implementation.vjp is None:
+            continue
+        for point in special_values(fmt):
+            case = _case(np.array([point]).astype(fmt.dtype), fmt, options)
+            rows.append(_row(implementation, formula, case, order, name, point))
+    return rows
+
+
+def _row(
+    implementation: Implementation, formula: Formula, case: Case, order: int, name: str, point: float
+) -> Row:
+    fmt, options = case.format, case.options
+    known = semantics(formula, order, fmt, options, point) if _is_exact(point) else None
+    try:
+        if order == VALUE:
+            output: Any = implementation.forward(case.inputs, options)
+        else:
+            assert implementation.vjp is not None and case.cotangent is not None
+            (output,) = implementation.vjp(case.inputs, case.cotangent, options)
+        got = "none" if output is None else repr(float(widen(output).ravel()[0]))
+    except Exception as error:
+        got = type(error).__name__
+    accepted = examine(implementation, formula, case, order).verdict
+    limit, textbook = (repr(known.limit), repr(known.textbook)) if known else ("finite", "finite")
+    return Row(_label(point, fmt), name, limit, textbook, got, accepted is not Verdict.WRONG)
+
+
+def _is_exact(point: float) -> bool:
+    return point == 0 or not math.isfinite(point)
+
+
+def _label(point: float, fmt: Format) -> str:
+    if math.isnan(point):
+        return "nan"
+    sign = "-" if math.copysign(1, point) < 0 else "+"
+    names = {0.0: "0", math.inf: "inf", fmt.largest: "largest", fmt.least_subnormal: "least subnormal"}
+    return sign + names[abs(point)]

@@ -1,0 +1,190 @@
+"""Second witnesses of our derivatives: finite differences with an error estimate, and the complex step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradcheck.arithmetic.plain import evaluate
+from gradcheck.arithmetic.rounded import Model, rounded
+from gradcheck.cases import binades
+from gradcheck.compare import breach
+from gradcheck.formats import FLOAT64, Float64Array, widen
+from gradcheck.oracles.complex_step import complex_step
+from gradcheck.oracles.finite_difference import STEPS, Ladder, central, one_sided
+from gradcheck.oracles.truth import Query, apply_balls, at_kink, texts, truths
+from gradcheck.records import DERIVATIVE, Case, Evidence, Formula, Worst
+
+# Points where a difference is taken: not so large that every step leaves the range, nor so small that
+# the function has no slope left to see in float64.
+_REACH = (1e-3, 600.0)
+# The complex step rounds about as often as the text itself; this covers the longest of them.
+_COMPLEX_UNITS = 64
+
+
+def witness(formula: Formula, case: Case) -> Evidence:
+    """Ask finite differences, and the complex step where the formula is analytic, about the derivative."""
+    total = _differences(formula, case) if formula.elementwise else _directional(formula, case)
+    inputs = np.concatenate([widen(array).ravel() for array in case.inputs])
+    return replace(
+        total,
+        cases=1,
+        vacuous_cases=int(total.compared == 0),
+        families={case.family: total.compared},
+        binades=binades(inputs),
+        options=dict(case.options),
+    )
+
+
+def _value(formula: Formula, options: Any) -> Callable[[Float64Array], Float64Array]:
+    complete = formula.complete(options)
+    return lambda x: np.asarray(evaluate(formula.value, FLOAT64, x, **complete))
+
+
+def _noise(formula: Formula, options: Any, x: Float64Array) -> Float64Array:
+    """Return a bound on the error of the value within reach of the differences at `x`."""
+    widths = []
+    for step in (0.0, 1 / 16, -1 / 16):
+        near = x + step * np.maximum(np.abs(x), 0.0625)
+        interval = formula.value(rounded(near, Model(FLOAT64)), **formula.complete(options))
+        widths.append(interval.hi - interval.lo)
+    return np.asarray(np.nan_to_num(np.max(widths, axis=0), nan=np.inf)) + FLOAT64.least_subnormal
+
+
+def _differences(formula: Formula, case: Case) -> Evidence:
+    x = widen(case.inputs[0]).ravel()
+    x = x[np.isfinite(x) & ((np.abs(x) <= _REACH[1]) & (np.abs(x) >= _REACH[0]) | (x == 0))]
+    if not x.size:
+        return Evidence()
+    f, noise = _value(formula, case.options), _noise(formula, case.options, x)
+    one = np.ones_like(x)
+    query = Query(formula, DERIVATIVE, FLOAT64, (x,), case.options, one)
+    (truth,) = truths(query)
+    exact = truth.lower.high
+    smooth = _away_from_kinks(formula, case.options, x)
+    total = Evidence()
+    if smooth.any():
+        for name, order in (("central difference", 2), ("Richardson", 4)):
+            ladder = central(f, x[smooth], noise[smooth], order=order)
+            total = total.merge(_judged(name, x[smooth], ladder.best, exact[smooth], ladder.error))
+        if formula.analytic and formula.textbook is not None:
+            total = total.merge(_complex(formula, case, x[smooth], exact[smooth]))
+    kink = at_kink(query)
+    for side, bound in ((-1.0, truth.lower), (1.0, truth.upper)):
+        if kink.any():
+            ladder = one_sided(f, x[kink], side, noise[kink])
+            total = total.merge(_between(x[kink], ladder, truth.lower.high[kink], truth.upper.high[kink]))
+    return total
+
+
+def _away_from_kinks(formula: Formula, options: Any, x: Float64Array) -> Any:
+    """Return where no step of the ladder reaches over a kink."""
+    smooth = np.ones(x.shape, bool)
+    if formula.kinks is not None:
+        reach = 2 * STEPS[0] * np.maximum(np.abs(x), 0.0625) * 1.5
+        for point in formula.kinks(**formula.complete(options)):
+            smooth &= np.abs(x - float(point)) > reach
+    return smooth
+
+
+def _complex(formula: Formula, case: Case, x: Float64Array, exact: Float64Array) -> Evidence:
+    assert formula.textbook is not None
+    near = np.abs(x) <= 15.0
+    if not near.any():
+        return Evidence()
+    options = {
+        name: float(value) if hasattr(value, "ball") else value
+        for name, value in formula.complete(case.options).items()
+    }
+    textbook = formula.textbook
+    got = complex_step(lambda z: textbook(z, **options), x[near])
+    scale = np.abs(exact[near]) + np.abs(_value(formula, case.options)(x[near])) + 1
+    return _judged("complex step", x[near], got, exact[near], _COMPLEX_UNITS * FLOAT64.roundoff * scale)
+
+
+def _between(x: Float64Array, ladder: Ladder, lower: Float64Array, upper: Float64Array) -> Evidence:
+    nearest = np.clip(ladder.best, lower, upper)
+    return _judged("one-sided difference", x, ladder.best, nearest, ladder.error)
+
+
+def _judged(
+    name: str, x: Float64Array, got: Float64Array, exact: Float64Array, error: Float64Array
+) -> Evidence:
+    """Compare a witness with the truth, by the witness's own estimate of its error."""
+    allowed = error + 2 * FLOAT64.roundoff * np.abs(exact)
+    wrong = ~(np.abs(got - exact) <= allowed)
+    largest = float(np.max(np.abs(exact), initial=0.0))
+    finite = allowed[np.isfinite(allowed)]
+    found = Evidence(
+        compared=int(x.size), resolution=float(np.median(finite)) / largest if largest and finite.size else 0.0
+    )
+    if not wrong.any():
+        return found
+    index = int(np.argmax(wrong))
+    off = float(abs(got[index] - exact[index]))
+    ulp = off / float(FLOAT64.ulp(exact[index]))
+    worst = Worst(
+        (float(x[index]),),
+        float(got[index]),
+        float(exact[index]),
+        off,
+        float(allowed[index]),
+        ulp,
+        index,
+        int(x.size),
+        name,
+    )
+    return found.merge(replace(breach("witness", int(wrong.sum()), worst), compared=0))
+
+
+def _directional(formula: Formula, case: Case) -> Evidence:
+    """Compare c.(f(v + h d) - f(v - h d)) / 2h with d.vjp(v, c) for a formula of several inputs."""
+    inputs = tuple(widen(array) for array in case.inputs)
+    complete = formula.complete(case.options)
+    shape = np.shape(formula.value(*inputs, **complete))
+    rng = np.random.default_rng(case.seed)
+    directions = [rng.choice([-1.0, 1.0], size=array.shape) for array in inputs]
+    cotangent = rng.choice([-1.0, 1.0], size=shape)
+    assert formula.vjp is not None
+    _, _, text = next(iter(texts(formula, DERIVATIVE)))
+    query = Query(formula, DERIVATIVE, FLOAT64, inputs, case.options, cotangent)
+    gradients = apply_balls(query, text, 256)
+    exact = sum(float(np.sum(g.high * d)) for g, d in zip(gradients, directions, strict=True))
+    moves = [(array, direction) for array, direction in zip(inputs, directions, strict=True)]
+
+    def along(step: Float64Array) -> Float64Array:
+        outputs = []
+        for h in step:
+            moved = [array + h * direction for array, direction in moves]
+            outputs.append(float(np.sum(cotangent * formula.value(*moved, **complete))))
+        return np.array(outputs)
+
+    interval = formula.value(*(rounded(array, Model(FLOAT64)) for array in inputs), **complete)
+    size = float(np.sum(np.abs(interval.hi))) + float(sum(np.sum(np.abs(a)) for a in inputs))
+    noise = np.array([4 * float(np.sum(interval.hi - interval.lo)) + 64 * FLOAT64.roundoff * size])
+    ladder = central(along, np.zeros(1), noise)
+    return _judged("directional difference", np.zeros(1), ladder.best, np.array([exact]), ladder.error)
+
+
+def step_series(formula: Formula, x: float) -> dict[str, Any]:
+    """Return error against step at one point: [step, error, estimate] of each method, for a chart."""
+    point = np.array([x])
+    f, noise = _value(formula, {}), _noise(formula, {}, point)
+    (truth,) = truths(Query(formula, DERIVATIVE, FLOAT64, (point,), {}, np.ones(1)))
+    exact = float(truth.lower.high[0])
+    series: dict[str, list[list[float]]] = {}
+    for name, order in (("central", 2), ("richardson", 4)):
+        ladder = central(f, point, noise, order=order)
+        rows = zip(ladder.steps[:, 0], ladder.differences[:, 0], ladder.estimates[:, 0], strict=True)
+        series[name] = [[float(h), abs(float(d) - exact), float(e)] for h, d, e in rows if np.isfinite(e)]
+    if formula.analytic and formula.textbook is not None:
+        textbook = formula.textbook
+        options = {option.name: option.default for option in formula.options}
+        series["complex"] = [
+            [h, abs(float(complex_step(lambda z: textbook(z, **options), point, h)[0]) - exact), 0.0]
+            for h in (2.0**-k for k in range(4, 64, 4))
+        ]
+    return {"x": x, "exact": repr(exact), "series": series}

@@ -1,0 +1,230 @@
+"""One cell from the first case to the record: draw, examine, simplify, confirm, record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import mpmath
+import numpy as np
+from hypothesis import given
+from hypothesis import settings as Settings
+from hypothesis.strategies import SearchStrategy
+
+from gradcheck import cases
+from gradcheck.checks.examine import examine
+from gradcheck.checks.semantics import semantics
+from gradcheck.compare import relative
+from gradcheck.explain import code_for
+from gradcheck.formats import Format, get_format, widen
+from gradcheck.formulas import get_formula
+from gradcheck.oracles import second_truth
+from gradcheck.oracles.truth import Query, at_kink, confirmed
+from gradcheck.records import DERIVATIVE, ORDER_NAMES, SECOND, VALUE, Case, Cell, Evidence, Finding, Formula, Verdict, Worst
+from gradcheck.subjects import Implementation, get_subject
+
+if TYPE_CHECKING:
+    from gradcheck.runner.session import Session
+
+ORDERS = {name: order for order, name in enumerate(ORDER_NAMES)}
+Examine = Callable[[Case], Evidence]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A cell made concrete: its formula, its format and the implementation, if it has one."""
+
+    cell: Cell
+    formula: Formula
+    format: Format
+    implementation: Implementation | None
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The default options, those that the implementation fixes at its own values."""
+        fixed = dict(self.implementation.options) if self.implementation else {}
+        return {**{o.name: o.default for o in self.formula.options}, **fixed}
+
+
+def bench(cell: Cell) -> Bench:
+    """Return what the names of a cell stand for."""
+    formula, fmt = get_formula(cell.formula), get_format(cell.format)
+    if cell.subject == "reference":
+        return Bench(cell, formula, fmt, None)
+    form = "module" if cell.check == "module" else "function"
+    return Bench(cell, formula, fmt, get_subject(cell.subject).implement(formula, fmt, form))
+
+
+def draw(bench: Bench, elements: int, *, specials: bool = True) -> SearchStrategy[Case]:
+    """Return the strategy of cases for a cell."""
+    fixed = dict(bench.implementation.options) if bench.implementation else {}
+    if bench.formula.elementwise:
+        return cases.elementwise(bench.formula, bench.format, elements, fixed=fixed, specials=specials)
+    return cases.several_inputs(bench.formula, bench.format, min(33, max(2, elements // 30)), fixed=fixed)
+
+
+def collect(session: Session, strategy: SearchStrategy[Case], check: Examine, share: float = 1.0) -> Evidence:
+    """Draw cases with the run's settings and merge what the check sees of each."""
+    total = Evidence()
+    settings = session.profile.settings(session.explore)
+    examples = max(2, round(settings.max_examples * share))
+
+    def run(case: Case) -> None:
+        nonlocal total
+        total = total.merge(check(case))
+
+    given(strategy)(Settings(settings, max_examples=examples)(run))()
+    return total
+
+
+def judge(
+    session: Session, cell: Cell, check: Callable[..., Evidence], share: float, exhaustive: bool
+) -> Verdict:
+    """Take one cell through everything; see `Session.judge`."""
+    started = time.perf_counter()
+    concrete = bench(cell)
+    subject = () if concrete.implementation is None else (concrete.implementation,)
+    base = None
+    if cell.check == "module":
+        base = get_subject(cell.subject).implement(concrete.formula, concrete.format)
+
+    def examined(case: Case) -> Evidence:
+        found = check(*subject, concrete.formula, case)
+        if base is None:
+            return found
+        return relative(found, check(base, concrete.formula, case), "the function")
+
+    elements = session.profile.elements if concrete.implementation else max(40, session.profile.elements // 10)
+    evidence = collect(session, draw(concrete, elements), examined, share)
+    if exhaustive and concrete.format.bits == 16 and concrete.formula.elementwise:
+        every = cases.exhaustive(concrete.formula, concrete.format, concrete.defaults)
+        evidence = replace(evidence.merge(examined(every)), label="exhaustive")
+    return record(session, concrete, evidence, started)
+
+
+def record(session: Session, bench: Bench, evidence: Evidence, started: float) -> Verdict:
+    """Simplify and confirm what was found, and write it with the evidence."""
+    findings: tuple[Finding, ...] = ()
+    confirmations: dict[str, dict[str, str]] = {}
+    if evidence.verdict.is_finding:
+        evidence = _simplified(bench, evidence)
+        finding = _finding(bench, evidence)
+        findings = (finding,)
+        confirmations[finding.id] = _confirmation(bench, evidence)
+    session.record(bench.cell, evidence, findings, time.perf_counter() - started, confirmations)
+    return evidence.verdict
+
+
+def _finding(bench: Bench, evidence: Evidence) -> Finding:
+    cell, worst = bench.cell, evidence.worst
+    code = code_for(cell.check, evidence.verdict, evidence.breaches)
+    if worst is None:
+        return Finding(code, cell, evidence, f"{cell.id}: {', '.join(evidence.breaches)}", "")
+    point = ", ".join(repr(x) for x in worst.input)
+    what = worst.context or cell.check
+    by = f"; explained by {' or '.join(evidence.explained_by)}" if evidence.explained_by else ""
+    shown = dict(evidence.options)
+    with_options = f" with {', '.join(f'{k}={v}' for k, v in shown.items())}" if shown else ""
+    message = (
+        f"{cell.formula} ({what}) of {cell.subject} in {cell.format}{with_options} answers {worst.got!r} "
+        f"at ({point}), where {worst.expected!r} is right: {worst.ulp:.3g} ULP off, {worst.bound:.3g} allowed{by}."
+    )
+    return Finding(code, cell, evidence, message, _reproduction(bench, evidence))
+
+
+def _reproduction(bench: Bench, evidence: Evidence) -> str:
+    implementation, worst = bench.implementation, evidence.worst
+    if implementation is None or implementation.reproduce is None or worst is None or not worst.input:
+        return ""
+    if not bench.formula.elementwise:
+        return ""
+    count = max(1, min(worst.size, 65)) if "needs" in worst.context else 1
+    array = np.full(count, worst.input[0]).astype(bench.format.dtype)
+    ones = np.ones(array.shape).astype(bench.format.dtype)
+    what = ORDER_NAMES[_order_of(bench, worst)]
+    options = dict(evidence.options) or bench.defaults
+    return implementation.reproduce(what, (array,), None if what == "value" else ones, options)
+
+
+def _order_of(bench: Bench, worst: Worst) -> int:
+    if bench.cell.check in ORDERS:
+        return ORDERS[bench.cell.check]
+    return next((k for k in (SECOND, DERIVATIVE) if ORDER_NAMES[k] in worst.context), VALUE)
+
+
+def _confirmation(bench: Bench, evidence: Evidence) -> dict[str, str]:
+    """Ask two engines that did not take part: balls of the value text's dual, and mpmath."""
+    worst, formula = evidence.worst, bench.formula
+    if worst is None or not formula.elementwise or len(worst.input) != 1:
+        return {}
+    x, order = worst.input[0], _order_of(bench, worst)
+    options = dict(evidence.options) or bench.defaults
+    if not math.isfinite(x):
+        known = semantics(formula, order, bench.format, options, x)
+        return {"limit": repr(known.limit), "textbook in IEEE arithmetic": repr(known.textbook)}
+    point = np.array([x])
+    ones = np.ones(1)
+    query = Query(formula, order, bench.format, (point,), options, ones, (ones,))
+    if at_kink(query)[0]:
+        return {}
+    ball = confirmed(query)
+    precise = second_truth.derivative(formula, x, order, options)
+    return {"ball": f"{ball.high[0]!r} ± {abs(ball.low[0]) + ball.radius[0]:.1e}", "mpmath": mpmath.nstr(precise, 25)}
+
+
+def _simplified(bench: Bench, evidence: Evidence) -> Evidence:
+    """Replace the worst element by the simplest input that still has the same verdict, if one is found."""
+    worst, implementation = evidence.worst, bench.implementation
+    if implementation is None or worst is None or not bench.formula.elementwise or len(worst.input) != 1:
+        return evidence
+    orders = [ORDERS[bench.cell.check]] if bench.cell.check in ORDERS else [VALUE, DERIVATIVE]
+    if implementation.vjp is None:
+        orders = [VALUE]
+    attempts = [bench.defaults, dict(evidence.options)]
+    for size in (1, 2, 3, 8, 65):
+        for options in attempts[: 1 if attempts[0] == attempts[1] else 2]:
+            for order in orders:
+                found = _first_failure(bench, evidence, worst.input[0], size, options, order)
+                if found is not None:
+                    return replace(evidence, worst=found, options=options)
+    return evidence
+
+
+def _first_failure(
+    bench: Bench, evidence: Evidence, x: float, size: int, options: dict[str, Any], order: int
+) -> Worst | None:
+    implementation, fmt = bench.implementation, bench.format
+    assert implementation is not None
+    for candidate in simpler(x, fmt):
+        array = np.full(size, candidate).astype(fmt.dtype)
+        ones = np.ones(size).astype(fmt.dtype)
+        case = Case("simplified", fmt, (array,), ones, options, specials=0)
+        seen = examine(implementation, bench.formula, case, order)
+        same_kind = set(seen.breaches) >= {k for k in evidence.breaches if k in ("raised", "shape", "format")}
+        if seen.verdict is evidence.verdict and seen.worst is not None and same_kind:
+            needs = "" if size == 1 else f"; needs {size} elements"
+            return replace(seen.worst, context=f"{ORDER_NAMES[order]}{needs}")
+    return None
+
+
+def simpler(x: float, fmt: Format) -> Iterator[float]:
+    """Yield numbers of the format near or simpler than `x`, the simplest first, `x` itself last.
+
+    They are x with its significand cut to fewer bits; of two, the one with fewer bits is simpler.
+    """
+    if not math.isfinite(x) or x == 0:
+        yield x
+        return
+    mantissa, exponent = math.frexp(x)
+    seen = set()
+    for bits in (*range(1, min(12, fmt.precision)), fmt.precision):
+        scaled = mantissa * 2**bits
+        for whole in (math.trunc(scaled), math.trunc(scaled) + (1 if x > 0 else -1)):
+            candidate = float(widen(fmt.round(math.ldexp(whole, exponent - bits))))
+            if math.isfinite(candidate) and candidate not in seen and candidate != 0:
+                seen.add(candidate)
+                yield candidate
+    yield x
