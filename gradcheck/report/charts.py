@@ -71,7 +71,8 @@ def step_chart(points: Sequence[Point], x: tuple[int, int], y: tuple[int, int]) 
 def profile_chart(points: Sequence[Point], x: tuple[float, float], y: float) -> Markup:
     """Draw the largest error in ULP over the input; abscissas are signed decades, see `signed_decade`."""
     rows = [{"x": p.x, "y": p.y, "s": p.series} for p in points]
-    ticks = [tick for tick in range(math.ceil(x[0]), math.floor(x[1]) + 1) if tick % 4 == 0]
+    step = next((s for s in (2, 4, 8, 16) if (x[1] - x[0]) / s <= 7), 32)
+    ticks = [tick for tick in range(math.ceil(x[0]), math.floor(x[1]) + 1) if tick % step == 0]
     labels = {str(tick): decade_label(tick) for tick in ticks}
     axis = {"values": ticks, "labelExpr": f"({json.dumps(labels)})[datum.value]", "title": None}
     spec = {
@@ -87,14 +88,34 @@ def profile_chart(points: Sequence[Point], x: tuple[float, float], y: float) -> 
             "y": {
                 "field": "y",
                 "type": "quantitative",
-                "scale": {"domain": [0, y], "nice": True},
-                "axis": {"title": None, "tickCount": 4, "format": "~g"},
+                **_ulps(y),
             },
             "color": _color(),
             "strokeDash": _ordinal("s", DASHES),
         },
     }
     return _draw(spec, 236, 110)
+
+
+def _ulps(top: float) -> dict[str, Any]:
+    """Return scale and axis of errors in ULP: linear, or where they span decades logarithmic above 1."""
+    if top <= 50:
+        return {
+            "scale": {"domain": [0, top], "nice": True},
+            "axis": {"title": None, "tickCount": 4, "format": "~g"},
+        }
+    decades = math.ceil(math.log10(top))
+    step = max(1, decades // 4)
+    labels = {
+        "0": "0",
+        **{str(10**k): "1" if k == 0 else power(k) for k in range(0, min(decades, 15) + 1, step)},
+    }
+    axis = {
+        "title": None,
+        "values": [int(label) for label in labels],
+        "labelExpr": f"({json.dumps(labels)})[datum.value]",
+    }
+    return {"scale": {"type": "symlog", "constant": 1, "domain": [0, top], "nice": False}, "axis": axis}
 
 
 # The decades of the smallest float16 and bfloat16 numbers would fill the axis: below 1e-8 it is zero.

@@ -60,6 +60,14 @@ class _Step:
     estimate: float
 
 
+@dataclass(frozen=True)
+class _Bin:
+    """The largest error among the inputs around x."""
+
+    x: float
+    ulp: float
+
+
 def step_gallery(artifacts: Mapping[str, Any]) -> Gallery:
     """Return one chart per formula of the artifacts of kind "step"."""
     series = {key: _steps(data) for key, data in artifacts.items()}
@@ -120,7 +128,7 @@ def _step_chart(
         points += [_point(step, slot, y) for step in steps if step.error < math.inf]
         if steps:
             lines.append(_line(slot, method, steps))
-    subtitle = f"at x = {name(data.get('x', '?'))}, exact {name(data.get('exact', '?'))[:24]}"
+    subtitle = f"at x = {name(data.get('x', '?'))}, derivative {name(data.get('exact', '?'))[:24]}"
     words = [f"{line.label}: least error {line.best} at step {line.at}" for line in lines]
     alternative = f"Error against step for {name(key)}, both logarithmic. {'; '.join(words)}."
     return Chart(name(key), subtitle, charts.step_chart(points, x, y), alternative, tuple(lines))
@@ -154,82 +162,76 @@ def _line(slot: int, method: str, steps: Sequence[_Step]) -> Line:
 
 def profile_gallery(artifacts: Mapping[str, Any]) -> Gallery:
     """Return one chart per (formula, format, check), a line per subject; those with the largest errors."""
-    groups: dict[tuple[str, str, str], dict[str, list[Point]]] = {}
+    groups: dict[tuple[str, str, str], dict[str, list[_Bin]]] = {}
     unreadable: list[str] = []
     subjects: list[str] = []
     for key, data in artifacts.items():
-        parts = [*key.split("/", 3), "", "", ""][:4]
-        points = _profile(data)
-        if not points:
+        formula, subject, fmt, check = [*key.split("/", 3), "", "", ""][:4]
+        bins = _bins(data)
+        if not bins:
             unreadable.append(name(key))
             continue
-        if parts[1] not in subjects:
-            subjects.append(parts[1])
-        groups.setdefault((parts[0], parts[2], parts[3]), {})[parts[1]] = points
+        if subject not in subjects:
+            subjects.append(subject)
+        groups.setdefault((formula, fmt, check), {})[subject] = bins
     subjects = subjects[: len(charts.SERIES)]
-    kept = _largest_first(groups)
-    x = _span(groups.values())
-    drawn = tuple(_profile_chart(group, groups[group], subjects, x) for group in groups if group in kept)
+    kept = set(sorted(groups, key=lambda group: -_top(groups[group]))[:_MOST_PROFILES])
+    spans = {
+        fmt: _span(found for (_, other, _), found in groups.items() if other == fmt) for _, fmt, _ in groups
+    }
+    drawn = tuple(
+        _profile_chart(group, found, subjects, spans[group[1]])
+        for group, found in groups.items()
+        if group in kept
+    )
     left = len(groups) - len(kept)
     omitted = f"{plural(left, 'more profile')} with smaller errors in evidence.json" if left else ""
     return Gallery(drawn, tuple((i, name(s)) for i, s in enumerate(subjects)), omitted, tuple(unreadable))
 
 
-def _profile(data: Any) -> list[Point]:
-    xs, ys = (data.get("x"), data.get("ulp")) if isinstance(data, Mapping) else (None, None)
-    if not isinstance(xs, list) or not isinstance(ys, list):
+def _bins(data: Any) -> list[_Bin]:
+    xs, ulps = (data.get("x"), data.get("ulp")) if isinstance(data, Mapping) else (None, None)
+    if not isinstance(xs, list) or not isinstance(ulps, list):
         return []
-    pairs = [(as_float(x), as_float(y)) for x, y in zip(xs, ys, strict=False)]
-    points = [
-        Point(charts.signed_decade(x), y, 0)
-        for x, y in pairs
-        if x is not None and y is not None and math.isfinite(x)
-    ]
-    return sorted(points, key=lambda point: point.x)
+    pairs = [(as_float(x), as_float(ulp)) for x, ulp in zip(xs, ulps, strict=False)]
+    bins = [_Bin(x, u) for x, u in pairs if x is not None and u is not None and math.isfinite(x)]
+    return sorted(bins, key=lambda found: found.x)
 
 
-def _largest_first(
-    groups: Mapping[tuple[str, str, str], Mapping[str, list[Point]]],
-) -> set[tuple[str, str, str]]:
-    ranked = sorted(groups, key=lambda group: -_top(groups[group]))
-    return set(ranked[:_MOST_PROFILES])
+def _worst(bins: Iterable[_Bin]) -> _Bin:
+    return max(bins, key=lambda found: math.inf if math.isnan(found.ulp) else found.ulp)
 
 
-def _top(group: Mapping[str, list[Point]]) -> float:
-    values = [point.y for points in group.values() for point in points]
-    return max((math.inf if math.isnan(value) else value for value in values), default=0.0)
+def _top(group: Mapping[str, list[_Bin]]) -> float:
+    worst = _worst(found for bins in group.values() for found in bins).ulp
+    return math.inf if math.isnan(worst) else worst
 
 
-def _span(groups: Iterable[Mapping[str, list[Point]]]) -> tuple[float, float]:
-    xs = [point.x for group in groups for points in group.values() for point in points]
-    return (min(xs, default=-1.0), max(xs, default=0.0) or 1.0)
+def _span(groups: Iterable[Mapping[str, list[_Bin]]]) -> tuple[float, float]:
+    places = [charts.signed_decade(found.x) for group in groups for bins in group.values() for found in bins]
+    return (min(places), max(places)) if min(places) < max(places) else (min(places) - 1, max(places) + 1)
 
 
 def _profile_chart(
     group: tuple[str, str, str],
-    found: Mapping[str, list[Point]],
+    found: Mapping[str, list[_Bin]],
     subjects: Sequence[str],
     x: tuple[float, float],
 ) -> Chart:
-    finite = sorted(point.y for points in found.values() for point in points if math.isfinite(point.y))
-    top = finite[-1] if finite else 1.0
-    ceiling = max(1.0, top)
+    finite = [entry.ulp for bins in found.values() for entry in bins if math.isfinite(entry.ulp)]
+    ceiling = max(1.0, *finite) if finite else 1.0
     points: list[Point] = []
     lines: list[Line] = []
     for slot, subject in enumerate(subjects):
-        rows = found.get(subject, [])
-        points += [Point(row.x, row.y if math.isfinite(row.y) else ceiling, slot) for row in rows]
-        if rows:
-            worst = max(rows, key=lambda row: math.inf if math.isnan(row.y) else row.y)
-            lines.append(Line(slot, name(subject), figure(worst.y), _input_at(worst.x), "", ""))
+        bins = found.get(subject, [])
+        points += [
+            Point(charts.signed_decade(b.x), b.ulp if math.isfinite(b.ulp) else ceiling, slot) for b in bins
+        ]
+        if bins:
+            worst = _worst(bins)
+            lines.append(Line(slot, name(subject), figure(worst.ulp), figure(worst.x, 2), "", ""))
     formula, fmt, check = map(name, group)
     words = [f"{line.label}: largest {line.best} ULP near {line.at}" for line in lines]
     alternative = f"Largest error over the input for {formula}, {fmt}, {check}. {listed(words)}."
     subtitle = f"{fmt} · {check} · {count(max(map(len, found.values())))} bins"
     return Chart(formula, subtitle, charts.profile_chart(points, x, ceiling), alternative, tuple(lines))
-
-
-def _input_at(position: float) -> str:
-    if position == 0:
-        return "0"
-    return figure(math.copysign(10.0 ** (abs(position) - 8), position), 2)

@@ -107,7 +107,7 @@ def _code(code: str, number: int) -> Code:
         known = explain(code[:NAME])
     except UsageError:
         return Code(
-            anchor("code", code), name(code), count(number), "a code that this version does not know", ""
+            anchor("code", code), name(code), count(number), "A code that this version does not know.", ""
         )
     return Code(anchor("code", code), known.code, count(number), known.summary, known.meaning)
 

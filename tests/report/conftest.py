@@ -227,7 +227,10 @@ def _artifacts(draw: random.Random, checks: list[CheckRecord]) -> dict[str, dict
     xs = [-(10.0**k) for k in (4.5, 3, 2, 1, 0, -1, -2, -4, -6, -7)]
     xs += [-x for x in reversed(xs)]
     profile = {
-        check.id: {"x": xs, "ulp": [draw.uniform(0.3, 3) if draw.random() < 0.9 else 9.0 for _ in xs]}
+        check.id: {
+            "x": [x * (1e33 if check.format == "bfloat16" and abs(x) > 1e3 else 1) for x in xs],
+            "ulp": [draw.uniform(0.3, 3) if draw.random() < 0.9 else draw.choice((9.0, 4e5)) for _ in xs],
+        }
         for check in checks
         if check.label == "exhaustive" and check.check == "value"
     }

@@ -124,6 +124,20 @@ def test_profiles_with_the_largest_errors_are_drawn_and_the_rest_is_counted() ->
     assert gallery.omitted.startswith("4 more profiles")
 
 
+def test_a_profile_names_the_worst_input_as_given() -> None:
+    data = {"gelu/numpy/bfloat16/value": {"x": [-3e38, -1e-30, 1.0], "ulp": [0.5, "nan", 7.0]}}
+    (chart,) = figures.profile_gallery(data).charts
+    assert (chart.lines[0].best, chart.lines[0].at) == ("NaN", "−1×10⁻³⁰")
+
+
+def test_errors_of_many_decades_get_a_logarithmic_axis() -> None:
+    def drawing(top: float) -> str:
+        data = {"gelu/numpy/float16/value": {"x": [0.0, 1.0, 2.0], "ulp": [0.5, 1.0, top]}}
+        return str(figures.profile_gallery(data).charts[0].svg)
+
+    assert "10⁶" in drawing(4e6) and "10⁶" not in drawing(40.0)
+
+
 def test_the_table_labels_every_figure(make: Make) -> None:
     run = make(formulas=3)
     table = ulp_table(index(run))
