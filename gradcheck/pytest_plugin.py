@@ -123,7 +123,7 @@ def _session(config: pytest.Config) -> Session:
 def _cell(item: pytest.Item) -> Any:
     """Return the planned cell that a test was given, or nothing."""
     spec = getattr(item, "callspec", None)
-    return None if spec is None else spec.params.get("cell")
+    return spec.params.get("cell") if spec and item.get_closest_marker("gradcheck") else None
 
 
 def _load_profile(config: pytest.Config) -> None:

@@ -77,6 +77,7 @@ def unrecorded(profile: str) -> Session:
 
 
 def _create(path: Path, profile: str, tested: Mapping[str, int]) -> evidence.Store:
+    cells = plan(select())
     info = RunInfo(
         started=now(),
         profile=profile,
@@ -85,4 +86,4 @@ def _create(path: Path, profile: str, tested: Mapping[str, int]) -> evidence.Sto
         machine=environment.machine(),
         self_test=dict(tested),
     )
-    return evidence.Store.create(path, info, plan(select()))
+    return evidence.Store.create(path, info, cells)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
 LIBRARIES = (
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, str]:
     """Return processor, instruction set, cores, system and GPU.
 
-    `isa` is what PyTorch's own kernels were chosen for, or what NumPy found if PyTorch is missing: results
+    `isa` is what PyTorch's kernels were chosen for, or what NumPy found if PyTorch is not loaded: results
     differ in their last bits from one instruction set to the next.
     """
     return {
@@ -82,8 +82,5 @@ def _numpy_isa() -> str:
 
 
 def _torch_isa() -> str:
-    if util.find_spec("torch") is None:
-        return ""
-    import torch
-
-    return str(torch.backends.cpu.get_cpu_capability()).lower()
+    torch = sys.modules.get("torch")
+    return "" if torch is None else str(torch.backends.cpu.get_cpu_capability()).lower()

@@ -75,7 +75,8 @@ def command(folder: Path, jobs: int, seed: int | None = None) -> list[str]:
         "pytest",
         *("-c", str(locate.ini(folder)), "--rootdir", str(folder)),
         *(part for name in plugins for part in ("-p", name)),
-        *("-n", str(jobs), "--dist", "loadgroup"),
+        # Of xdist's schedulers that keep neighbours together, this one survives a worker that dies.
+        *("-n", str(jobs), "--dist", "worksteal", "--max-worker-restart", "64"),
         *("-q", "--tb=short", "--color=no", "--import-mode=importlib"),
         *(() if seed is None else (f"--hypothesis-seed={seed}",)),
         str(folder),

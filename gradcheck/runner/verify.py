@@ -73,8 +73,9 @@ def verify(request: Request, watch: Watch | None = None) -> Outcome:
     watch.phase("self-test")
     tested = selftest.require(selftest.run())
     watch.phase("plan")
+    cells = plan(selection)
     path = folder / RUN_FILE
-    with evidence.Store.create(path, _info(request, tested), plan(selection)) as store:
+    with evidence.Store.create(path, _info(request, tested), cells) as store:
 
         def progress() -> int:
             recorded, wanted = store.progress()
