@@ -31,7 +31,8 @@ def test_settings_do_not_depend_on_the_profile_in_force(profile) -> None:
     other = hypothesis.settings(
         max_examples=1, derandomize=not before.derandomize, deadline=1, stateful_step_count=3,
         print_blob=True, report_multiple_bugs=True, verbosity=hypothesis.Verbosity.quiet,
-        phases=(hypothesis.Phase.explicit,), suppress_health_check=list(hypothesis.HealthCheck), database=None,
+        phases=(hypothesis.Phase.explicit,), suppress_health_check=list(hypothesis.HealthCheck),
+        database=None,
     )  # fmt: skip
     hypothesis.settings.register_profile("other", other)
     now = hypothesis.settings.get_current_profile_name()

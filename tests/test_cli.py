@@ -1,0 +1,227 @@
+"""The command line: fast help, one clear message per error, the exit codes of the contract."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gradcheck import cli, terminal
+from gradcheck.document import RunInfo
+from gradcheck.evidence import Store
+from gradcheck.records import Cell, Evidence, Finding, Worst
+
+HEAVY = {"numpy", "torch", "scipy", "hypothesis", "pytest", "flint", "rich", "msgspec", "jinja2"}
+
+
+def gradcheck(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gradcheck", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **changes},
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """One line on stderr, no traceback, the right code, and what the user needs to know."""
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("gradcheck: error: ")
+    assert done.stderr.count("\n") == 1
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run with one finding and hostile text in it."""
+    path = tmp_path / "run.sqlite"
+    cell = Cell("relu", "numpy", "float64", "value")
+    worst = Worst((1.0,), 2.0, 1.0, 1.0, 0.0, 4.5e15)
+    evidence = Evidence(compared=1, cases=1, outside_unstable=1, worst=worst)
+    hostile = "first\x1b[31m line \u202e\n::error::second\0 <script>"
+    finding = Finding("VALUE-WRONG", cell, evidence, hostile, "print(1)")
+    with Store.create(path, RunInfo("2026-01-01T00:00:00Z", "quick", 0, {}, {}), [cell]) as store:
+        store.record(cell, evidence, [finding])
+        store.finish("2026-01-01T00:00:01Z")
+    return path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom gradcheck import cli\n"
+        "try:\n    cli.main(['verify', '--help'])\nexcept SystemExit as ended:\n    assert ended.code == 0\n"
+        f"sys.exit(repr({HEAVY!r} & set(sys.modules)) if {HEAVY!r} & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_takes_less_than_three_tenths_of_a_second() -> None:
+    def seconds() -> float:
+        begun = time.perf_counter()
+        assert gradcheck("--help").returncode == 0
+        return time.perf_counter() - begun
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_the_profiles_offered_are_those_that_exist() -> None:
+    from gradcheck.runner.session import PROFILES
+
+    assert tuple(profile.name for profile in PROFILES) == cli.PROFILES
+
+
+@pytest.mark.parametrize("what", cli.LISTS)
+def test_every_list_can_be_printed(what: str) -> None:
+    done = gradcheck("list", what)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("verfy",), ["verify"]),
+        (("verify", "--profle", "ci"), ["--profile"]),
+        (("verify", "--profile", "fast"), ["quick", "ci", "thorough"]),
+        (("verify", "--jobs", "0"), ["--jobs"]),
+        (("verify", "--seed", "-1"), ["--seed"]),
+        (("verify", "--formula", "gelo"), ["'gelu'"]),
+        (("verify", "--subject", "torhc-cpu"), ["'torch-cpu'"]),
+        (("verify", "--format", "float31"), ["'float32'"]),
+        (("verify", "--check", "valu"), ["'value'"]),
+        (("verify", "--claims", "no/such.py"), ["no/such.py", "No such file"]),
+        (("verify", "--known", "no/such.toml"), ["no/such.toml"]),
+        (("explain", "VALUE-WRON"), ["'VALUE-WRONG'"]),
+        (("list", "formula"), ["formulas"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_usage_error_says_what_would_have_been_right(arguments: tuple[str, ...], words: list[str]) -> None:
+    refused(gradcheck(*arguments), cli.USAGE, *words)
+
+
+def test_a_claims_file_with_an_error_is_refused_with_its_line(tmp_path: Path) -> None:
+    claims = tmp_path / "claims.py"
+    claims.write_text("from gradcheck import claim\n\ndef broken(:\n")
+    out = tmp_path / "out"
+    refused(gradcheck("verify", "--claims", str(claims), "--out", str(out)), cli.USAGE, "claims.py", "line 3")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "there is none"),
+        (b"", "empty"),
+        (b"not a database", "expected a run file"),
+        (b"SQLite format 3\0" + b"\0" * 40, "expected a run file"),
+    ],
+    ids=["missing", "empty", "garbage", "truncated"],
+)
+def test_what_is_no_run_file_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "other.sqlite"
+    if content is not None:
+        path.write_bytes(content)
+    refused(gradcheck("report", str(path)), cli.STORAGE, "other.sqlite", words)
+
+
+def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (x)")
+    connection.commit()
+    connection.close()
+    refused(gradcheck("report", str(path)), cli.STORAGE, "another SQLite database")
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_first(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    begun = gradcheck("verify", "--out", str(tmp_path / "file" / "reports"))
+    refused(begun, cli.STORAGE, "--out")
+    assert begun.stdout == ""
+
+
+def test_a_folder_that_another_run_holds_is_refused_and_left_alone(tmp_path: Path, run: Path) -> None:
+    before = run.read_bytes()
+    with (run.parent / "run.sqlite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = gradcheck("verify", "--formula", "relu", "--subject", "numpy", "--out", str(run.parent))
+    refused(done, cli.LOCKED, "--out")
+    assert run.read_bytes() == before
+
+
+def test_without_the_truth_engine_nothing_is_judged(tmp_path: Path) -> None:
+    (tmp_path / "flint.py").write_text("raise ModuleNotFoundError('No module named flint', name='flint')")
+    done = gradcheck("verify", "--out", str(tmp_path / "out"), PYTHONPATH=str(tmp_path))
+    refused(done, cli.UNTRUSTWORTHY, "flint")
+
+
+def test_a_run_is_rendered_again(tmp_path: Path, run: Path) -> None:
+    done = gradcheck("report", str(run), "--out", str(tmp_path / "again"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "again" / "index.html").stat().st_size > 1000
+    assert str(tmp_path / "again" / "index.html") in done.stdout
+
+
+def test_rendering_imports_no_numerics(run: Path) -> None:
+    code = (
+        f"import sys\nfrom gradcheck import cli\ntry:\n    cli.main(['report', {str(run)!r}])\n"
+        "except SystemExit as ended:\n    assert ended.code == 0\n"
+        "sys.exit(bool({'numpy', 'torch', 'flint'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_is_printed_as_json(run: Path) -> None:
+    import json
+
+    done = gradcheck("report", str(run), "--json")
+    assert json.loads(done.stdout)["findings"][0]["code"] == "VALUE-WRONG"
+    assert not (run.parent / "index.html").exists()
+
+
+def test_an_unknown_finding_is_refused(run: Path) -> None:
+    refused(gradcheck("replay", "F-000000", "--run", str(run)), cli.USAGE, "F-000000", "known: F-")
+
+
+def test_the_summary_of_hostile_text_is_inert(run: Path) -> None:
+    import io
+
+    from rich.console import Console
+
+    with Store.open(run) as store:
+        document = store.document()
+    for is_terminal in (True, False):
+        stream = io.StringIO()
+        out = Console(file=stream, force_terminal=is_terminal, color_system=None, markup=False, width=200)
+        terminal.summarise(out, document, "reports/\x1b[2Jindex.html")
+        printed = stream.getvalue()
+        assert document.findings[0].id in printed
+        assert "\x1b[2J" not in printed and "\u202e" not in printed and "\0" not in printed
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\nb", "a\\x0ab"),
+        ("\u202eabc", "\\u202eabc"),
+        ("nul\0", "nul\\x00"),
+        ("lone \ud800", "lone \\ud800"),
+        ("::error::x", "\\:\\:error::x"),
+        ("a ##[error]x", "a # #[error]x"),
+        ("x" * 500, "x" * 400 + "… (100 more characters)"),
+        ("plain σ(x) → 1", "plain σ(x) → 1"),
+    ],
+)
+def test_foreign_text_becomes_inert(given: str, shown: str) -> None:
+    assert terminal.inert(given) == shown
