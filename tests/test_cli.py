@@ -109,11 +109,24 @@ def test_a_usage_error_says_what_would_have_been_right(arguments: tuple[str, ...
     refused(gradcheck(*arguments), cli.USAGE, *words)
 
 
-def test_a_claims_file_with_an_error_is_refused_with_its_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("from gradcheck import claim\n\ndef broken(:\n", ["line 3"]),
+        ("import gradcheck\nfoo()\n", ["line 2", "NameError", "foo"]),
+        ("raise SystemExit(0)\n", ["exit"]),
+        ("x = 1\n", ["no claim"]),
+        ("import no_such_module\n", ["line 1", "no_such_module"]),
+    ],
+    ids=["syntax", "name", "exit", "no claim", "import"],
+)
+def test_a_claims_file_with_an_error_is_refused_with_its_line(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
     claims = tmp_path / "claims.py"
-    claims.write_text("from gradcheck import claim\n\ndef broken(:\n")
+    claims.write_text(text)
     out = tmp_path / "out"
-    refused(gradcheck("verify", "--claims", str(claims), "--out", str(out)), cli.USAGE, "claims.py", "line 3")
+    refused(gradcheck("verify", "--claims", str(claims), "--out", str(out)), cli.USAGE, "claims.py", *words)
     assert not out.exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from gradcheck import evidence, report
+from gradcheck.checks.claims import load_claims
 from gradcheck.document import Document, RunInfo
 from gradcheck.errors import UsageError
 from gradcheck.known import KnownList
@@ -67,7 +67,7 @@ def verify(request: Request, watch: Watch | None = None) -> Outcome:
     watch = watch or Watch()
     profile = get_profile(request.profile)
     selection = select(request.formulas, request.subjects, request.formats, request.checks)
-    claims = tuple(_readable(path) for path in request.claims)
+    claims = tuple(_loadable(path) for path in request.claims)
     known = _known(request.known)
     folder = prepare(request.out)
     watch.phase("self-test")
@@ -150,14 +150,12 @@ def _known(path: Path | None) -> KnownList | None:
     return None if chosen is None else KnownList.load(chosen)
 
 
-def _readable(path: Path) -> Path:
-    """Return `path` in full if it holds Python; a `UsageError` names file, line and reason."""
+def _loadable(path: Path) -> Path:
+    """Return `path` in full if claims can be read from it; a `UsageError` names file, line and reason."""
     try:
-        ast.parse(path.read_bytes(), filename=str(path))
-    except OSError as error:
-        raise UsageError(f"claims file {str(path)!r} cannot be read: {error.strerror}") from error
-    except SyntaxError as error:
-        raise UsageError(f"claims file {str(path)!r}, line {error.lineno}: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise UsageError(f"claims file {str(path)!r} is not Python: {error}") from error
+        path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"claims file {str(path)!r} cannot be read: {reason}") from error
+    load_claims(path.resolve())
     return path.resolve()
