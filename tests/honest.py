@@ -113,6 +113,11 @@ def _flat(x: Real, **_: Any) -> Real:
     return nan_through(x, 0.0)
 
 
+def left(x: Real) -> Real:
+    """Return min(x, 0) with -0 kept, which `minimum` may turn into +0."""
+    return np.where(x > 0, 0.0, x)
+
+
 RELU = Triple(lambda x: np.maximum(x, 0.0), lambda x: nan_through(x, np.where(x > 0, 1.0, 0.0)), _flat)
 LEAKY_RELU = Triple(
     lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x),
@@ -138,14 +143,14 @@ RELU6 = Triple(
     _flat,
 )
 ELU = Triple(
-    lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0))),
-    lambda x, alpha=1.0: nan_through(x, np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0.0)))),
-    lambda x, alpha=1.0: nan_through(x, np.where(x > 0, 0.0, alpha * np.exp(np.minimum(x, 0.0)))),
+    lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(left(x))),
+    lambda x, alpha=1.0: nan_through(x, np.where(x > 0, 1.0, alpha * np.exp(left(x)))),
+    lambda x, alpha=1.0: nan_through(x, np.where(x > 0, 0.0, alpha * np.exp(left(x)))),
 )
 CELU = Triple(
-    lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0) / alpha)),
-    lambda x, alpha=1.0: nan_through(x, np.where(x > 0, 1.0, np.exp(np.minimum(x, 0.0) / alpha))),
-    lambda x, alpha=1.0: nan_through(x, np.where(x > 0, 0.0, np.exp(np.minimum(x, 0.0) / alpha) / alpha)),
+    lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(left(x) / alpha)),
+    lambda x, alpha=1.0: nan_through(x, np.where(x > 0, 1.0, np.exp(left(x) / alpha))),
+    lambda x, alpha=1.0: nan_through(x, np.where(x > 0, 0.0, np.exp(left(x) / alpha) / alpha)),
 )
 
 

@@ -10,8 +10,11 @@ import pytest
 from mpmath import mp
 
 from gradcheck.formats import FLOAT64, Format, get_format
-from gradcheck.records import Array
+from gradcheck.formulas import CATALOGUE
+from gradcheck.records import Array, Formula
 from gradcheck.subjects.implementation import Implementation
+from tests import mutants
+from tests.correct import CORRECT, Correct
 from tests.honest import ELEMENTWISE, SEVERAL, honest, rounded, wide
 from tests.liars import LIARS, Liar
 from tests.probes import edges, grid, pool
@@ -184,3 +187,144 @@ def test_every_liar_lies_at_every_declared_size(liar: Liar, fmt: str) -> None:
             for seed, inputs in enumerate(inputs_of(liar.formula, form, size, first[order]))
         )
         assert found, f"{liar.name} ({liar.cause}) answers like the truth in {fmt} at size {size}"
+
+
+def in_units(formula: str, fmt: Format, x: Array, got: list[Array], **options: float) -> list[float]:
+    """Return per order the largest error in units of u (|f| + |x f'|) + η (1 + |x|), against good float64."""
+    triple, wider = ELEMENTWISE[formula], wide(x)
+    with np.errstate(all="ignore"):
+        f = [
+            triple.value(wider, **options),
+            triple.derivative(wider, **options),
+            triple.second(wider, **options),
+        ]
+        above, below = (triple.second(wider * (1 + s), **options) for s in (1e-6, -1e-6))
+        slopes = [np.abs(wider * f[1]), np.abs(wider * f[2]), np.abs(above - below) / 2e-6]
+        floor = (1 + np.minimum(np.abs(wider), 50)) * fmt.least_subnormal
+        worst = []
+        for value, slope, result in zip(f, slopes, got, strict=False):
+            error = np.where(fmt.round(value) == wide(result), 0.0, np.abs(wide(result) - value))
+            worst.append(float(np.max(error / (fmt.roundoff * (np.abs(value) + slope) + floor))))
+    return worst
+
+
+def answers(variant: Implementation, x: Array, options: dict[str, float]) -> list[Array]:
+    """Return the orders that the variant has, along cotangents and directions of one."""
+    ones = np.ones_like(x)
+    results = [variant.forward((x,), options)]
+    if variant.vjp is not None:
+        results.append(variant.vjp((x,), ones, options)[0])  # type: ignore[arg-type]
+    if variant.second is not None:
+        second = variant.second((x,), ones, (ones,), options)[0]
+        results.append(np.zeros_like(x) if second is None else second)
+    return results
+
+
+OPTIONS: dict[str, tuple[dict[str, float], ...]] = {
+    "leaky_relu": ({}, {"negative_slope": 0.75}),
+    "elu": ({}, {"alpha": 2.5}),
+    "celu": ({}, {"alpha": 0.375}),
+    "softplus": ({}, {"beta": 0.25, "threshold": 12.0}),
+    "hardtanh": ({}, {"min_val": -0.5, "max_val": 3.0}),
+}
+VARIANTS = [(c, fmt) for c in CORRECT for fmt in c.formats if not c.naive and c.formula in ELEMENTWISE]
+
+
+def probes_of(variant: Correct, fmt: Format) -> Array:
+    """Return the probes of a variant: a few of them where it is slow."""
+    x = pool(variant.formula, fmt)
+    return x[:300] if variant.slow else x
+
+
+@pytest.mark.parametrize(("variant", "fmt"), VARIANTS, ids=[f"{c.name}-{fmt}" for c, fmt in VARIANTS])
+def test_every_variant_is_correct_over_the_whole_range(variant: Correct, fmt: str) -> None:
+    form = get_format(fmt)
+    x = probes_of(variant, form)
+    for options in OPTIONS.get(variant.formula, ({},)):
+        kinks = [*KINKS.get(variant.formula, ()), *(options.values())]
+        if variant.formula == "softplus":
+            kinks.append(options.get("threshold", 20.0) / options.get("beta", 1.0))
+        smooth = np.isfinite(wide(x)) & ~np.isin(wide(x), kinks)
+        results = answers(variant.implement(form), x, options)
+        errors = in_units(variant.formula, form, x[smooth], [r[smooth] for r in results], **options)
+        assert max(errors) <= 2 * FEW_ULP, errors
+
+
+ODD = ("tanh", "softsign", "silu", "gelu", "gelu_tanh", "mish", "elu", "celu", "hardswish")
+
+
+@pytest.mark.parametrize(("variant", "fmt"), VARIANTS, ids=[f"{c.name}-{fmt}" for c, fmt in VARIANTS])
+def test_every_variant_keeps_nan_the_limits_and_the_sign_of_zero(variant: Correct, fmt: str) -> None:
+    form = get_format(fmt)
+    x = rounded(form, np.array([np.inf, -np.inf, np.nan, 0.0, -0.0]))
+    got, want = answers(variant.implement(form), x, {}), answers(honest(variant.formula, form), x, {})
+    rest = 1 if "torch" in variant.name else 3  # torch's derivatives at NaN are 0 or 1: a choice, not a limit
+    for result, right in zip(got[:rest], want[:rest], strict=False):
+        ends, ends_wanted = wide(result)[:3], wide(right)[:3]
+        few = 8 * form.roundoff * np.abs(np.nan_to_num(ends_wanted))
+        with np.errstate(invalid="ignore"):
+            assert np.all(
+                (ends == ends_wanted)
+                | (np.isnan(ends) & np.isnan(ends_wanted))
+                | (np.abs(ends - ends_wanted) <= few)
+            )
+    if variant.formula in ODD:
+        assert np.array_equal(np.signbit(wide(got[0])[3:]), [False, True])
+
+
+@pytest.mark.parametrize("formula", [f for f in CATALOGUE if f.elementwise], ids=lambda f: f.name)
+def test_the_ground_has_the_limits_that_the_catalogue_states(formula: Formula) -> None:
+    assert formula.limits is not None
+    ends = np.array([-np.inf, np.inf])
+    for got, want in zip(
+        answers(honest(formula.name, FLOAT64), ends, {}), formula.limits(**formula.complete({})), strict=True
+    ):
+        assert got == pytest.approx(np.array(want), rel=4 * FLOAT64.roundoff, abs=0)
+
+
+@pytest.mark.parametrize("formula", [*ELEMENTWISE, *SEVERAL])
+def test_every_formula_has_three_correct_variants(formula: str) -> None:
+    assert len([c for c in CORRECT if c.formula == formula and not c.naive]) >= 3
+
+
+def test_variants_of_several_arrays_agree_with_sums_that_are_rounded_once() -> None:
+    for variant in (c for c in CORRECT if c.formula in SEVERAL):
+        for fmt in map(get_format, variant.formats):
+            inputs = next(inputs_of(variant.formula, fmt, 10, np.empty(0, fmt.dtype)))
+            truth, mine = honest(variant.formula, fmt), variant.implement(fmt)
+            c = cotangent(truth.forward(inputs, {}).shape, fmt, 1)
+            want, got = (each.vjp(inputs, c, {}) for each in (truth, mine))  # type: ignore[misc]
+            pairs = zip((truth.forward(inputs, {}), *want), (mine.forward(inputs, {}), *got), strict=True)
+            for right, result in pairs:
+                error = np.abs(wide(result) - wide(right))
+                assert np.all(error <= 64 * fmt.roundoff * np.max(np.abs(wide(right)))), variant.name
+
+
+@pytest.mark.parametrize("order", (0, 1, 2))
+@pytest.mark.parametrize("formula", [f for f in CATALOGUE if f.elementwise], ids=lambda f: f.name)
+def test_the_texts_that_mutants_start_from_agree_with_mpmath(formula: Formula, order: int) -> None:
+    text = (formula.value, formula.derivative, formula.second)[order]
+    assert text is not None
+    x = smooth_points(formula.name)
+    got = np.broadcast_to(mutants.evaluated(text, formula, x), x.shape)
+    assert error_in_ulp(formula.name, order, got, x) <= FEW_ULP
+
+
+def test_mutants_are_many_different_and_the_same_in_every_run() -> None:
+    chosen = mutants.sample()
+    assert len(chosen) >= 45
+    assert len({mutant.formula for mutant in chosen}) >= 15
+    assert len(mutants.counts(chosen)) >= 9
+    assert len({mutant.name for mutant in mutants.all_mutants()}) == len(mutants.all_mutants())
+    assert len(mutants.equivalent()) + len(mutants.different()) == len(mutants.all_mutants())
+    mutants.all_mutants.cache_clear()
+    assert [m.name for m in mutants.sample()] == [m.name for m in chosen]
+
+
+@pytest.mark.parametrize("mutant", mutants.sample(), ids=lambda m: m.name)
+def test_a_mutant_answers_unlike_the_truth(mutant: mutants.Mutant) -> None:
+    liar = mutants.as_liar(mutant)
+    subject, truth = liar.implement(FLOAT64), honest(liar.formula, FLOAT64)
+    (order,) = ORDER[liar.where]
+    sets = mutants.OPTION_SETS.get(liar.formula, ({},))
+    assert any(suspects(subject, truth, order, options).size for options in sets)

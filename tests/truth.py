@@ -7,6 +7,7 @@ at the working precision, valid wherever the function is smooth.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from mpmath import mp, mpf
@@ -176,6 +177,7 @@ KINKS: dict[str, tuple[float, ...]] = {
 }
 
 
+@cache
 def exact(formula: str, order: int, x: float, **options: float) -> Any:
     """Return the truth of that order at x as an mpf of 40 digits."""
     with mp.workdps(DIGITS):
