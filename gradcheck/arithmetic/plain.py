@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
+from scipy import special
 
 from gradcheck.arithmetic.exact import Exact
 from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, fill_value
 from gradcheck.errors import Unsupported
 from gradcheck.formats import Format
 
+# SciPy's own float32 code flushes subnormal results, which would be no fault of the text.
+_SPECIAL = frozenset({special.erf, special.erfc, special.expit, special.log_expit})
 _REDUCTIONS = frozenset({np.sum, np.mean, np.max, np.min})
 
 
@@ -60,7 +63,10 @@ class Stored(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
         if method != "__call__" or keywords:
             raise Unsupported(f"np.{ufunc.__name__}.{method} with {sorted(keywords)} in a 16-bit format")
-        return self._wrap(ufunc(*(self._plain(value) for value in inputs)))
+        plain = [self._plain(value) for value in inputs]
+        if ufunc in _SPECIAL:
+            plain = [value.astype(np.float64) for value in plain]
+        return self._wrap(ufunc(*plain))
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, keywords: Any) -> Any:
         if function in FILLS:

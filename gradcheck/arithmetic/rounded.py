@@ -195,7 +195,7 @@ def _round(
     relative = slack if stepped else units * fmt.roundoff + slack
     floor = model.floor if underflows or model.flush else 0.0
     if not stepped:
-        low, high = lo - relative * np.abs(lo), hi + relative * np.abs(hi)
+        low, high = lo - relative * _finite_size(lo), hi + relative * _finite_size(hi)
     else:
         low, high = lo, hi
     low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
@@ -216,6 +216,11 @@ def _round(
     if exact_zero is not None:
         low, high = np.where(exact_zero, 0.0, low), np.where(exact_zero, 0.0, high)
     return Rounded(low, high, model, nan)
+
+
+def _finite_size(end: Float64Array) -> Float64Array:
+    """Return |end|, or 0 for an infinite endpoint, which no widening moves."""
+    return np.where(np.isinf(end), 0.0, np.abs(end))
 
 
 def _or(*flags: BoolArray | None) -> BoolArray | None:
