@@ -30,6 +30,9 @@ from gradcheck.formulas.parts import (
 from gradcheck.records import DERIVATIVE, SECOND, VALUE, Formula
 
 INF = math.inf
+# Beyond these σ(x) and tanh(softplus(x)) round to 1 in every format, and x(1 - σ) and xσ(1 - t²) are 0. The
+# texts that rely on it are cut there: an interval around σ would be multiplied by x all the same.
+SIGMOID_IS_ONE, TANH_IS_ONE = 40, 20
 
 
 def _silu(x: Any) -> Any:
@@ -57,7 +60,8 @@ def _silu_product(x: Any) -> Any:
 
 def _silu_derivative_product(x: Any, *, cotangent: Any = 1) -> Any:
     s = logistic(x)
-    return cotangent * s * (1 + x * (1 - s))
+    product = cotangent * s * (1 + x * (1 - s))
+    return np.where(x > SIGMOID_IS_ONE, cotangent * _silu_derivative(x), product)
 
 
 def _silu_derivative_printed(x: Any, *, cotangent: Any = 1) -> Any:
@@ -97,7 +101,7 @@ SILU = Formula(
     variants=(
         stable(VALUE, "xσ(x)", _silu_product),
         unstable(VALUE, "x/(1 + e^-x)", _silu_printed),
-        stable(DERIVATIVE, "σ(1 + x(1 - σ))", _silu_derivative_product),
+        accepted(DERIVATIVE, "σ(1 + x(1 - σ))", _silu_derivative_product),
         unstable(DERIVATIVE, "σ(1 + x(1 - σ)), σ = 1/(1 + e^-x)", _silu_derivative_printed),
         unstable(DERIVATIVE, "y + σ(1 - y)", _silu_derivative_of_result),
         unstable(DERIVATIVE, "σ + xσ(1 - σ)", _silu_derivative_product_rule),
@@ -164,7 +168,7 @@ def _mish_derivative_log1p(x: Any) -> Any:
 
 def _mish_derivative_stable_parts(x: Any) -> Any:
     s, t = logistic(x), np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
-    return t + x * s * (1 - t * t)
+    return np.where(x > TANH_IS_ONE, _mish_derivative(x), t + x * s * (1 - t * t))
 
 
 def _mish_derivative_printed(x: Any) -> Any:
@@ -203,7 +207,7 @@ MISH = Formula(
         unstable(VALUE, "x tanh(log(1 + e^x))", _mish_printed),
         unstable(VALUE, "x(n² + 2n)/(n² + 2n + 2), n = e^x", _mish_rational),
         unstable(DERIVATIVE, "t + xσ(1 - t²)", _mish_derivative_log1p),
-        unstable(DERIVATIVE, "t + xσ(1 - t²), stable parts", _mish_derivative_stable_parts),
+        accepted(DERIVATIVE, "t + xσ(1 - t²), stable parts", _mish_derivative_stable_parts),
         unstable(DERIVATIVE, "e^x ω/δ²", _mish_derivative_printed),
         unstable(SECOND, "t + xσ(1 - t²) differentiated", _mish_second_composed),
         unstable(SECOND, "t + xσ(1 - t²) differentiated, stable parts", _mish_second_stable_parts),
@@ -229,20 +233,6 @@ def _gelu_derivative(x: Any) -> Any:
 def _gelu_second(x: Any) -> Any:
     density = NORMAL_DENSITY_AT_ZERO * np.exp(-0.5 * x * x)
     return 2 * density - x * density * x
-
-
-def _normal_only(y: Any) -> Any:
-    """Return y as a library gives it whose erfc loses subnormal numbers: 1/y overflows there."""
-    return 1 / (1 / y)
-
-
-def _gelu_normal_only(x: Any) -> Any:
-    return x * (0.5 * _normal_only(special.erfc(-x * ROOT_HALF)))
-
-
-def _gelu_derivative_normal_only(x: Any) -> Any:
-    cdf = 0.5 * _normal_only(special.erfc(-x * ROOT_HALF))
-    return cdf + x * (NORMAL_DENSITY_AT_ZERO * np.exp(-0.5 * x * x))
 
 
 def _gelu_erf(x: Any) -> Any:
@@ -283,10 +273,8 @@ GELU = Formula(
     derivative=_gelu_derivative,
     second=_gelu_second,
     variants=(
-        accepted(VALUE, "an erfc without subnormal numbers", _gelu_normal_only),
         unstable(VALUE, "x/2 (1 + erf(x/√2))", _gelu_erf),
         unstable(VALUE, "x ((1 + erf(x/√2))/2)", _gelu_cdf),
-        accepted(DERIVATIVE, "an erfc without subnormal numbers", _gelu_derivative_normal_only),
         unstable(DERIVATIVE, "(1 + erf)/2 + xφ", _gelu_derivative_erf),
         unstable(DERIVATIVE, "1/2 + xφ + erf/2", _gelu_derivative_summed),
         unstable(SECOND, "2φ - x²φ", _gelu_second_difference),
@@ -344,6 +332,12 @@ def _gelu_tanh_derivative_printed(x: Any) -> Any:
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope
 
 
+def _gelu_tanh_derivative_inside(x: Any) -> Any:
+    # Where 1 + t does not cancel and t has not yet rounded to 1; the reference elsewhere.
+    inside = np.where(x < 8, _gelu_tanh_derivative_printed(x), _gelu_tanh_derivative(x))
+    return np.where(x > -1, inside, _gelu_tanh_derivative(x))
+
+
 def _gelu_tanh_second_printed(x: Any) -> Any:
     inner = ROOT_TWO_OVER_PI * (x + CUBIC * (x * x * x))
     t, sech = np.tanh(inner), 1 / np.cosh(inner)
@@ -365,6 +359,7 @@ GELU_TANH = Formula(
     variants=(
         unstable(VALUE, "x/2 (1 + tanh u)", _gelu_tanh_printed),
         unstable(VALUE, "xσ(2u), σ = 1/(1 + e^-2u)", _gelu_tanh_by_logistic),
+        accepted(DERIVATIVE, "(1 + t)/2 + x/2 (1 - t²)u' within (-1, 8)", _gelu_tanh_derivative_inside),
         unstable(DERIVATIVE, "(1 + t)/2 + x/2 (1 - t²)u'", _gelu_tanh_derivative_printed),
         unstable(SECOND, "the three terms of the product rule", _gelu_tanh_second_printed),
     ),

@@ -46,17 +46,17 @@ def zero(x: Any, **_: Any) -> Any:
 
 
 def stable(order: int, name: str, text: Text) -> Variant:
-    """A text whose error stays within a few ULP wherever the reference's does."""
+    """A text whose interval is no wider than a few times the reference's."""
     return Variant(name, order, Standing.STABLE, text)
 
 
 def accepted(order: int, name: str, text: Text) -> Variant:
-    """A text that loses subnormal results or digits near a root, and nothing else."""
+    """A text as good as the reference at a neighbouring input; it may lose subnormal results besides."""
     return Variant(name, order, Standing.ACCEPTED, text)
 
 
 def unstable(order: int, name: str, text: Text) -> Variant:
-    """A text that somewhere loses a normal number: cancellation, overflow or underflow inside."""
+    """A text that somewhere loses digits of a normal number: cancellation, overflow or underflow inside."""
     return Variant(name, order, Standing.UNSTABLE, text)
 
 

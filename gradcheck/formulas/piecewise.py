@@ -96,8 +96,8 @@ HARDSIGMOID = Formula(
     second=zero,
     variants=(
         stable(VALUE, "min(max(x + 3, 0), 6)(1/6)", _hardsigmoid_times_sixth),
-        unstable(VALUE, "x/6 + 1/2, clipped", _hardsigmoid_sum),
-        unstable(VALUE, "(1/6)x + 1/2, clipped", _hardsigmoid_scaled),
+        accepted(VALUE, "x/6 + 1/2, clipped", _hardsigmoid_sum),
+        accepted(VALUE, "(1/6)x + 1/2, clipped", _hardsigmoid_scaled),
     ),
     kinks=kinks_at(-3.0, 3.0),
     limits=at_infinity((0.0, 1.0), (0.0, 0.0)),

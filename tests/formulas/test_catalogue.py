@@ -1,0 +1,129 @@
+"""Every field of every record is there, and every text keeps to what all arithmetics can evaluate."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradcheck import formulas
+from gradcheck.errors import UsageError
+from gradcheck.formats import BFLOAT16
+from gradcheck.formulas import CATALOGUE, QUANTITIES, get_formula
+from gradcheck.records import DERIVATIVE, SECOND, VALUE, Formula, Standing
+from tests.formulas.points import ELEMENTWISE, settings
+
+SOURCES = sorted(Path(formulas.__file__).parent.glob("*.py"))
+NAMES = {
+    *("relu", "leaky_relu", "prelu", "elu", "celu", "selu", "sigmoid", "tanh", "softplus", "log_sigmoid"),
+    *("relu6", "hardtanh", "hardsigmoid", "hardswish", "softsign", "gelu", "gelu_tanh", "silu", "mish"),
+    *("preactivation", "neuron", "dense"),
+}
+
+
+def test_the_catalogue_holds_the_agreed_names_once_each() -> None:
+    assert [formula.name for formula in CATALOGUE] == list(dict.fromkeys(f.name for f in CATALOGUE))
+    assert {formula.name for formula in CATALOGUE} == NAMES
+
+
+@pytest.mark.parametrize("formula", CATALOGUE, ids=lambda f: f.name)
+def test_every_record_is_complete(formula: Formula) -> None:
+    assert formula.title and formula.equation and any(c.isdigit() for c in formula.source)
+    assert formula.value.__doc__ and getattr(formulas, formula.name) is formula is get_formula(formula.name)
+    if formula.elementwise:
+        assert formula.second is not None and formula.vjp is None and formula.limits is not None
+        assert formula.inputs == ("x",)
+    else:
+        assert formula.vjp is not None and formula.second is None and len(formula.inputs) > 1
+    for option in formula.options:
+        assert option.low is not None and option.high is not None
+        assert option.low <= option.default <= option.high
+    names = [(variant.order, variant.name) for variant in formula.variants]
+    assert len(names) == len(set(names))
+    assert all(variant.order in (VALUE, DERIVATIVE, SECOND) for variant in formula.variants)
+    assert all(isinstance(variant.standing, Standing) for variant in formula.variants)
+
+
+@pytest.mark.parametrize("formula", ELEMENTWISE, ids=lambda f: f.name)
+def test_kinks_and_limits_are_plain_floats(formula: Formula) -> None:
+    for options in settings(formula):
+        complete = formula.complete(options)
+        assert formula.limits is not None
+        ends = formula.limits(**complete)
+        assert [len(pair) for pair in ends] == [2, 2, 2]
+        assert all(type(end) is float and not math.isnan(end) for pair in ends for end in pair)
+        if formula.kinks is not None:
+            kinks = formula.kinks(**complete)
+            assert kinks and all(type(kink) is float and math.isfinite(kink) for kink in kinks)
+
+
+def test_a_softplus_without_threshold_has_no_kink() -> None:
+    assert formulas.softplus.kinks is not None
+    assert formulas.softplus.kinks(beta=1.0, threshold=math.inf) == ()
+    assert float(formulas.softplus(np.float64(1000.0), threshold=math.inf)) == 1000.0
+
+
+def test_an_unknown_name_offers_the_closest() -> None:
+    with pytest.raises(UsageError, match="sigmoid"):
+        get_formula("sigmoyd")
+
+
+def test_quantities_cover_the_catalogue_and_the_neuron() -> None:
+    names = [quantity.name for quantity in QUANTITIES]
+    assert len(names) == len(set(names))
+    for formula in CATALOGUE:
+        wanted = {formula.name, *([f"{formula.name}'", f"{formula.name}''"] if formula.elementwise else [])}
+        assert wanted <= set(names)
+    assert {"neuron: df/dz", "neuron: df/dx", "neuron: df/dw", "neuron: df/db"} <= set(names)
+
+
+def texts() -> Iterator[tuple[Path, Any]]:
+    """Every function of the formula files that is a text: it takes `x`, `inputs` or `y` first."""
+    for path in SOURCES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            first = node.args.args[:1] if isinstance(node, ast.FunctionDef) else []
+            if first and first[0].arg in ("x", "y", "inputs"):
+                yield path, node
+
+
+FORBIDDEN = {"float", "int", "bool", "array", "asarray", "item", "tolist", "astype", "prod"}
+
+
+def test_texts_are_straight_lines_that_no_arithmetic_refuses() -> None:
+    found = 0
+    for path, function in texts():
+        found += 1
+        where = f"{path.name}:{function.lineno} {function.name}"
+        for node in ast.walk(function):
+            assert not isinstance(node, ast.For | ast.While | ast.AugAssign | ast.Try | ast.IfExp), where
+            if isinstance(node, ast.If):
+                assert "ndim" in ast.unparse(node.test), f"{where}: a branch on values"
+            if isinstance(node, ast.Call):
+                called = (
+                    node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                )
+                assert called not in FORBIDDEN, f"{where} calls {called}"
+                assert not any(k.arg in ("out", "dtype", "where") for k in node.keywords), where
+                assert not ast.unparse(node.func).startswith("math."), where
+            if isinstance(node, ast.Assign):
+                assert not any(isinstance(target, ast.Subscript) for target in node.targets), where
+    assert found > 100
+
+
+def test_every_float_literal_is_a_number_of_every_format() -> None:
+    seen = 0
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+                if "Option(" in path.read_text(encoding="utf-8").splitlines()[node.lineno - 1]:
+                    continue
+                seen += 1
+                assert float(BFLOAT16.round(node.value)) == node.value, (
+                    f"{path.name}:{node.lineno} {node.value}"
+                )
+    assert seen > 100
