@@ -30,16 +30,8 @@ _EXIT_CODES = (
 )
 
 
-class _Path(click.ParamType):
-    """A path as given; whether it can be read or written is for its user to say, with the right exit code."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return Path(value)
-
-
-PATH = _Path()
+# Whether a path can be read or written is for its user to say, with the right exit code.
+PATH = click.Path(path_type=Path, readable=False)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -131,6 +123,7 @@ def replay(finding: str, run: Path) -> int:
     out.print(terminal.listing(record.reproduction))
     with tempfile.TemporaryDirectory(prefix="gradcheck-replay-") as folder:
         outcome = again(Cell(*record.check.split("/")), document.run, Path(folder))
+        log = outcome.log.read_text(encoding="utf-8", errors="replace")
     found = {item.id: item for item in outcome.document.findings}
     if finding in found:
         out.print(f"still there: {terminal.inert(found[finding].message)}")
@@ -211,7 +204,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo(error.format_message(), err=True)
         return USAGE
     except click.ClickException as error:
-        usage = f" (see: {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        usage = f" (see: {context.command_path} --help)" if context else ""
         terminal.error(f"{error.format_message()}{usage}")
         return USAGE
     except BrokenPipeError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from gradcheck.records import Cell
     from gradcheck.runner.embedded import Embedded
     from gradcheck.runner.session import Session
 
@@ -67,7 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the cells of one formula side by side: they share the truth of the same cases."""
     if RUN_VARIABLE in os.environ:
-        items.sort(key=lambda item: _cell(item).formula if _cell(item) else "")
+        items.sort(key=lambda item: cell.formula if (cell := _cell(item)) else "")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -120,10 +121,13 @@ def _session(config: pytest.Config) -> Session:
     return config.stash[_SESSION]
 
 
-def _cell(item: pytest.Item) -> Any:
-    """Return the planned cell that a test was given, or nothing."""
+def _cell(item: pytest.Item) -> Cell | None:
+    """Return the planned cell that a test was given; a test of a check that is not planned has none."""
+    from gradcheck.records import Cell
+
     spec = getattr(item, "callspec", None)
-    return spec.params.get("cell") if spec and item.get_closest_marker("gradcheck") else None
+    given = spec.params.get("cell") if spec else None
+    return given if isinstance(given, Cell) else None
 
 
 def _load_profile(config: pytest.Config) -> None:

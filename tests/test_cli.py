@@ -238,3 +238,25 @@ def test_the_summary_of_hostile_text_is_inert(run: Path) -> None:
 )
 def test_foreign_text_becomes_inert(given: str, shown: str) -> None:
     assert terminal.inert(given) == shown
+
+
+def test_a_finding_that_has_gone_is_said_to_be_gone(run: Path) -> None:
+    with Store.open(run) as store:
+        (finding,) = store.document().findings
+    done = gradcheck("replay", finding.id, "--run", str(run))
+    assert done.returncode == cli.OK, done.stdout + done.stderr
+    assert "print(1)" in done.stdout and "gone" in done.stdout
+    assert "\x1b" not in done.stdout and "\u202e" not in done.stdout
+
+
+def test_a_run_leaves_a_store_an_export_and_a_page(tmp_path: Path) -> None:
+    only = ("--formula", "relu", "--subject", "numpy", "--format", "float64", "--check", "value")
+    done = gradcheck("verify", "--profile", "quick", *only, "--jobs", "1", "--out", str(tmp_path))
+    assert done.returncode == cli.OK, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert {"run.sqlite", "evidence.json", "index.html"} <= {path.name for path in tmp_path.iterdir()}
+    with Store.open(tmp_path / "run.sqlite") as store:
+        document = store.document()
+    assert [check.id for check in document.checks] == ["relu/numpy/float64/value"]
+    assert document.run.self_test == {"good": 30, "bad": 30, "misjudged": 0}
+    assert document.run.finished

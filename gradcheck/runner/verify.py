@@ -54,6 +54,7 @@ class Outcome:
 
     document: Document
     page: Path
+    log: Path
     note: str = ""
 
 
@@ -96,7 +97,7 @@ def _conclude(store: evidence.Store, known: KnownList | None, folder: Path, ende
         document = msgspec.structs.replace(document, exit_code=INTERRUPTED)
     evidence.export(document, folder / EVIDENCE_FILE)
     page = report.write(document, folder)
-    return Outcome(document, page, _note(document, ended))
+    return Outcome(document, page, ended.log, _note(document, ended))
 
 
 def _note(document: Document, ended: launch.Ended) -> str:

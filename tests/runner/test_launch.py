@@ -125,3 +125,11 @@ def test_an_interruption_kills_everything_that_was_started(
     while alive(int(note.read_text())) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(int(note.read_text()))
+
+
+def test_a_check_that_is_not_planned_costs_nothing(run: Path, folder: Path) -> None:
+    (folder / "test_all.py").write_text(RECORDING)
+    (folder / "test_more.py").write_text(RECORDING.replace('"value", "derivative"', '"second"'))
+    ended = go(run, folder)
+    assert (ended.how, ended.status) == ("finished", 0), ended.log.read_text()
+    assert recorded(run) == 2
