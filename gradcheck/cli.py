@@ -128,10 +128,12 @@ def replay(finding: str, run: Path) -> int:
     if finding in found:
         out.print(f"still there: {terminal.inert(found[finding].message)}")
         return FINDING
-    out.print(
-        "gone: the check no longer gives this finding" if not outcome.note else terminal.inert(outcome.note)
-    )
-    return outcome.document.exit_code
+    if outcome.note:
+        out.print(terminal.inert(outcome.note))
+        out.print(terminal.listing(log[-4_000:]))
+        return outcome.document.exit_code
+    out.print("gone: the check no longer gives this finding")
+    return OK
 
 
 @cli.command()
