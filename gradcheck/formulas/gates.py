@@ -1,8 +1,8 @@
 """Gates: x times something between 0 and 1 (SiLU, Mish, GELU in its two forms).
 
 A product x·g(x) is written so that a vanishing g meets a large x one factor at a time: 0·x·x is 0 where
-0·x² would be NaN once x² overflows. A text that multiplies by the cotangent early, where it can overflow
-or underflow, takes it as an argument.
+0·x² would be NaN once x² overflows. A text that multiplies by the cotangent (and, for a second derivative,
+by the direction) early, where that can overflow or underflow, takes them as arguments.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ def _silu_derivative_product_rule(x: Any) -> Any:
     return s + x * ((1 - s) * s)
 
 
-def _silu_second_composed(x: Any, *, cotangent: Any = 1) -> Any:
+def _silu_second_composed(x: Any, *, cotangent: Any = 1, direction: Any = 1) -> Any:
     s = printed_logistic(x)
-    t = cotangent * s
-    return t * (1 - s) + (cotangent * (1 + x * (1 - s)) - t * x) * (1 - s) * s
+    t = direction * (cotangent * s)
+    return t * (1 - s) + (direction * (1 + x * (1 - s)) * cotangent - t * x) * (1 - s) * s
 
 
 def _silu_second_printed(x: Any) -> Any:
@@ -178,12 +178,13 @@ def _mish_derivative_printed(x: Any) -> Any:
     return e * omega / (delta * delta)
 
 
-def _mish_second_composed(x: Any, *, cotangent: Any = 1) -> Any:
+def _mish_second_composed(x: Any, *, cotangent: Any = 1, direction: Any = 1) -> Any:
     s, e = printed_logistic(x), np.exp(x)
     t = np.tanh(np.log1p(e))
     m = 1 - t * t
-    slope_in_t = cotangent - 2 * (cotangent * (x * s) * t)
-    c = cotangent * m
+    slope = direction * cotangent
+    slope_in_t = slope - 2 * (slope * (x * s) * t)
+    c = slope * m
     return c * s + slope_in_t * m / (e + 1) * e + c * x * (1 - s) * s
 
 

@@ -257,10 +257,12 @@ def _softplus_derivative_by_difference(x: Any, *, beta: Any, threshold: Any) -> 
     return np.where(z > threshold, 1, np.where(z > 40, logistic(z), np.exp(difference)))
 
 
-def _softplus_second_of_result(x: Any, *, beta: Any, threshold: Any, cotangent: Any = 1) -> Any:
+def _softplus_second_of_result(
+    x: Any, *, beta: Any, threshold: Any, cotangent: Any = 1, direction: Any = 1
+) -> Any:
     z = beta * x
     y = printed_logistic(z)
-    return np.where(z > threshold, 0, cotangent * (1 - y) * y * beta)
+    return np.where(z > threshold, 0, direction * cotangent * (1 - y) * y * beta)
 
 
 SOFTPLUS = Formula(
