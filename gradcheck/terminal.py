@@ -24,13 +24,6 @@ _HOSTILE = re.compile(
 # What CI services read as commands wherever a log line begins so, or holds it.
 _COMMAND = re.compile(r"^(\s*)::|##\[")
 
-_EXIT = {
-    0: "passed: every planned check was recorded and there is no new finding",
-    1: "failed: there are findings that a person must read",
-    3: "failed: planned checks have no record",
-    130: "interrupted: what follows is incomplete",
-}
-
 
 def inert(text: object, limit: int = LINE) -> str:
     """Return `text` on one line of at most `limit` characters, in which nothing hidden or active is left."""
@@ -87,7 +80,7 @@ def watching(out: Console, quiet: bool = False) -> Iterator[Watch]:
 def summarise(out: Console, document: Document, page: object, note: str = "", quiet: bool = False) -> None:
     """Print a run: verdict, counts, findings (new ones first), claims, what was not run, the report."""
     run = document.run
-    out.print(_EXIT.get(document.exit_code, f"failed with exit code {document.exit_code}"), style="bold")
+    out.print(headline(document), style="bold")
     if note:
         out.print(inert(note))
     if not quiet:
@@ -99,6 +92,24 @@ def summarise(out: Console, document: Document, page: object, note: str = "", qu
         for entry in document.stale_known:
             out.print(f"stale line in the known list: {inert(entry)}")
     out.print(f"report: {inert(page)}")
+
+
+def headline(document: Document) -> str:
+    """Return the verdict on the whole run in one line, with the reasons if it did not pass."""
+    if document.exit_code == 0:
+        return "passed: every planned check was recorded and there is no new finding"
+    if document.exit_code == 130:
+        return "interrupted: what follows is incomplete"
+    undecided = sum(check.verdict in ("vacuous", "inconclusive") for check in document.checks)
+    counts = (
+        (len(document.missing), "planned check without a record", "planned checks without a record"),
+        (sum(not finding.known for finding in document.findings), "new finding", "new findings"),
+        (len(document.stale_known), "stale line in the known list", "stale lines in the known list"),
+        (undecided, "check vacuous or inconclusive", "checks vacuous or inconclusive"),
+    )
+    return "failed: " + ", ".join(
+        f"{count} {one if count == 1 else many}" for count, one, many in counts if count
+    )
 
 
 def _counts(document: Document) -> list[tuple[str, str]]:

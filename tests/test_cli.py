@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -260,3 +261,29 @@ def test_a_run_leaves_a_store_an_export_and_a_page(tmp_path: Path) -> None:
     assert [check.id for check in document.checks] == ["relu/numpy/float64/value"]
     assert document.run.self_test == {"good": 30, "bad": 30, "misjudged": 0}
     assert document.run.finished
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_a_report_that_says_so(tmp_path: Path, number: signal.Signals) -> None:
+    arguments = ("verify", "--profile", "thorough", "--formula", "gelu", "--subject", "numpy", "--jobs", "1")
+    command = [sys.executable, "-m", "gradcheck", *arguments, "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        while started.stdout.readline() != "gradcheck: checks\n":
+            assert started.poll() is None
+        time.sleep(1)
+        started.send_signal(number)
+        output, errors = started.communicate(timeout=60)
+    assert started.returncode == cli.INTERRUPTED, errors
+    assert "interrupted" in output
+    assert errors == ""
+    assert (tmp_path / "index.html").is_file()
+    with Store.open(tmp_path / "run.sqlite") as store:
+        document = store.document()
+    assert document.missing and not document.run.finished
+
+
+def test_the_headline_names_every_reason(run: Path) -> None:
+    with Store.open(run) as store:
+        document = store.document()
+    assert terminal.headline(document) == "failed: 1 new finding"
