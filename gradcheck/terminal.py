@@ -129,9 +129,7 @@ def _findings(out: Console, findings: Sequence[FindingRecord]) -> None:
             "known" if finding.known else "new",
             finding.code,
             finding.check,
-            finding.input.value,
-            finding.got.value,
-            finding.expected.value,
+            *(_short(number.value) for number in (finding.input, finding.got, finding.expected)),
         )
         for finding in ordered[:MANY]
     ]
@@ -141,6 +139,13 @@ def _findings(out: Console, findings: Sequence[FindingRecord]) -> None:
     new = next((finding for finding in ordered if not finding.known), None)
     if new is not None:
         out.print(f"next: gradcheck explain {inert(new.code)}; gradcheck replay {inert(new.id)}")
+
+
+def _short(number: str) -> str:
+    try:
+        return f"{float(number):.6g}"
+    except ValueError:
+        return number
 
 
 def _claims(out: Console, document: Document) -> None:
@@ -164,7 +169,9 @@ def _table(out: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) ->
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for head in heads:
+            table.add_column(head, overflow="fold")
         for row in cells:
             table.add_row(*(Text(cell) for cell in row))
         out.print(table)
