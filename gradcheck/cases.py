@@ -21,6 +21,8 @@ Float64Array = NDArray[np.float64]
 Generator = np.random.Generator
 
 SIZES = (0, 1, 2, 3, 7, 8, 64, 65)
+# Points that code likes to branch at.
+ROUND_NUMBERS = (0.5, -0.5, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0, 6.0, -6.0)
 LAYOUTS = ("scalar", "contiguous", "strided", "offset", "reversed", "read-only", "matrix", "transposed")
 
 
@@ -87,6 +89,15 @@ def _offset(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Floa
     return rng.choice([-1.0, 1.0]) * 10.0 ** rng.uniform(0, 3) + rng.normal(size=size)
 
 
+def _extremes(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
+    """Where a product with a small constant, a square or a cube over- or underflows."""
+    shares = fmt.largest / np.array([1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0])
+    small = fmt.least_normal * np.array([1.0, 2.0, 3.0, 6.0, 16.0])
+    powers = [fmt.largest ** (1 / 2), fmt.largest ** (1 / 3), fmt.least_normal ** (1 / 2)]
+    points = rng.choice(np.concatenate([shares, small, powers]), size)
+    return _signs(rng, size) * points * rng.uniform(0.7, 1.0, size)
+
+
 FAMILIES: dict[str, Callable[[Generator, int, Format, Float64Array], Float64Array]] = {
     "plain": _plain,
     "log-uniform": _log_uniform,
@@ -95,6 +106,7 @@ FAMILIES: dict[str, Callable[[Generator, int, Format, Float64Array], Float64Arra
     "thresholds": _thresholds,
     "kinks": _around_kinks,
     "subnormal": _subnormal,
+    "extremes": _extremes,
     "grid": _grid,
     "offset": _offset,
 }
@@ -108,12 +120,16 @@ def build(family: str, seed: int, size: int, fmt: Format, kinks: tuple[float, ..
     return np.clip(values, -fmt.largest, fmt.largest)
 
 
-def _with_specials(values: Float64Array, seed: int, fmt: Format) -> tuple[Float64Array, int]:
-    """Replace a few elements, at seeded places, by special values."""
+def _with_specials(
+    values: Float64Array, seed: int, fmt: Format, kinks: tuple[float, ...]
+) -> tuple[Float64Array, int]:
+    """Replace a few elements, at seeded places, by special values, round ones, kinks and their neighbours."""
     if values.size < 2:
         return values, 0
     rng = np.random.default_rng([seed, 1])
-    specials = np.array(special_values(fmt))
+    exact = fmt.round(np.array([k for k in kinks if np.isfinite(k)]))
+    beside = [exact, exact - fmt.ulp(exact), exact + fmt.ulp(exact)]
+    specials = np.concatenate([special_values(fmt), ROUND_NUMBERS, fmt.round(np.concatenate(beside))])
     count = min(values.size // 2, specials.size)
     places = rng.choice(values.size, count, replace=False)
     mixed = values.copy()
@@ -163,8 +179,9 @@ def elementwise(
     """Draw a case of `size` elements for a formula of one input."""
 
     def make(family: str, seed: int, options: dict[str, Any]) -> Case:
-        values = build(family, seed, size, fmt, _points(formula, options))
-        mixed, count = _with_specials(values, seed, fmt) if specials else (values, 0)
+        kinks = _points(formula, options)
+        values = build(family, seed, size, fmt, kinks)
+        mixed, count = _with_specials(values, seed, fmt, kinks) if specials else (values, 0)
         array = mixed.astype(fmt.dtype)
         return Case(family, fmt, (array,), cotangents(seed, array.shape, fmt), options, seed, specials=count)
 
@@ -241,7 +258,7 @@ def laid_out_axes(values: Array, layout: str) -> Array:
         return buffer[..., ::2]
     if layout == "offset":
         return laid_out(values.ravel(), "offset").reshape(values.shape)
-    if layout == "transposed":
+    if layout == "transposed" and values.ndim:
         return np.asfortranarray(values)
     copy = values.copy()
     copy.flags.writeable = layout != "read-only"

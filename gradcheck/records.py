@@ -147,7 +147,8 @@ class Formula:
 class Case:
     """Inputs of one comparison, in the storage type of `format`.
 
-    `family` names the distribution, `seed` and `detail` say how to draw the same case again.
+    `family` names the distribution, `seed` and `detail` say how to draw the same case again. `directions`
+    are for the second order; without them they are drawn from the seed.
     """
 
     family: str
@@ -159,6 +160,7 @@ class Case:
     layout: str = "contiguous"
     specials: int = 0
     detail: str = ""
+    directions: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ class Ball(NDArrayOperatorsMixin):
             yes, no = _COMPARISONS[ufunc]
             return Mask(_bools(yes(*operands)), ~_bools(no(*operands)))
         if ufunc is np.matmul:
-            return Ball(_objects(operands[0] @ operands[1]))
+            # An empty sum is the int 0 to NumPy.
+            return Ball(_objects(operands[0] @ operands[1] + arb(0)))
         if ufunc not in _UFUNCS:
             raise Unsupported(f"np.{ufunc.__name__} is not known over balls")
         return Ball(_objects(_UFUNCS[ufunc](*operands)))

@@ -308,14 +308,19 @@ def _multiply(a: Rounded, b: Rounded) -> Rounded:
     zero = (a.lo == 0) & (a.hi == 0) | (b.lo == 0) & (b.hi == 0)
     clash = _contains_zero(a) & _reaches_infinity(b) | _contains_zero(b) & _reaches_infinity(a)
     nan = _or(a.nan, b.nan, clash)
-    for factor, other in ((a, b), (b, a)):
-        if not factor.ndim and factor.lo is factor.hi and _power_of_two(float(factor.lo)):
-            # Scaling by a power of two of at least 1 is exact; by a smaller one it can only underflow.
-            exact = abs(float(factor.lo)) >= 1
-            if exact and not a.model.flush and float(np.max(np.abs(hi), initial=0)) < a.model.format.largest:
-                if float(np.max(np.abs(lo), initial=0)) < a.model.format.largest:
-                    return Rounded(lo, hi, a.model, _or(other.nan, nan))
-    return _round(lo, hi, a.model, exact_zero=zero, nan=nan)
+    result = _round(lo, hi, a.model, exact_zero=zero, nan=nan)
+    if any(not p.ndim and p.lo is p.hi and _power_of_two(float(p.lo)) for p in (a, b)):
+        return _kept_where_normal(result, lo, hi)
+    return result
+
+
+def _kept_where_normal(result: Rounded, lo: Float64Array, hi: Float64Array) -> Rounded:
+    """A power of two scales exactly wherever the product is a normal number of the format."""
+    fmt = result.model.format
+    ends = [np.abs(lo), np.abs(hi)]
+    normal = [(end >= fmt.least_normal) & (end <= fmt.largest) for end in ends]
+    exact = normal[0] & normal[1]
+    return Rounded(np.where(exact, lo, result.lo), np.where(exact, hi, result.hi), result.model, result.nan)
 
 
 def _power_of_two(value: float) -> bool:

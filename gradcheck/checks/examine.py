@@ -62,7 +62,9 @@ def _examined(implementation: Implementation, formula: Formula, case: Case, orde
                 outputs = implementation.vjp(case.inputs, cotangent, case.options)
             else:
                 assert implementation.second is not None
-                along = tuple(directions(case.seed + k, a.shape, case.format) for k, a in enumerate(case.inputs))
+                along = case.directions or tuple(
+                    directions(case.seed + k, a.shape, case.format) for k, a in enumerate(case.inputs)
+                )
                 outputs = implementation.second(case.inputs, cotangent, along, case.options)
     except Exception as error:
         text = "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:]

@@ -22,7 +22,7 @@ def layout(implementation: Implementation, formula: Formula, case: Case) -> Evid
     if not formula.elementwise:
         return _several(implementation, formula, case)
     total, differing, seen = Evidence(), 0, 0
-    bases = {order: examine(implementation, formula, case, order) for order in _orders(implementation)}
+    bases = {order: examine(implementation, formula, _copy(case), order) for order in _orders(implementation)}
     for size in SIZES:
         first: bytes | None = None
         for name in layouts(size, implementation.negative_strides):
@@ -38,6 +38,11 @@ def layout(implementation: Implementation, formula: Formula, case: Case) -> Evid
                 first = first or output
     note = (f"{differing} of {seen} results differ in the last bits from another layout",) if differing else ()
     return _as_one(total, case, note)
+
+
+def _copy(case: Case) -> Case:
+    """Return the case with arrays of its own: an implementation that writes to them spoils no other part."""
+    return replace(case, inputs=tuple(array.copy() for array in case.inputs))
 
 
 def _as_one(total: Evidence, case: Case, notes: tuple[str, ...]) -> Evidence:
@@ -67,7 +72,7 @@ def _output(implementation: Implementation, case: Case) -> bytes | None:
 
 def _several(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
     total = Evidence()
-    bases = {order: examine(implementation, formula, case, order) for order in _orders(implementation)}
+    bases = {order: examine(implementation, formula, _copy(case), order) for order in _orders(implementation)}
     for name in ("contiguous", "strided", "offset", "transposed", "read-only"):
         inputs: tuple[Array, ...] = tuple(laid_out_axes(array, name) for array in case.inputs)
         part = replace(case, inputs=inputs, layout=name, detail=f"{case.detail}, {name}")

@@ -18,8 +18,9 @@ from gradcheck.formats import FLOAT64, Float64Array, widen
 from gradcheck.oracles.truth import Query, at_kink, confirmed, truths
 from gradcheck.records import DERIVATIVE, SECOND, Case, Estimate, Evidence, Formula, Worst
 
-# Enclosures are compared at this precision; their relative widths are then far below any format's.
+# The contraction with a whole Jacobian is enclosed at this precision.
 BITS = 384
+# Enclosures are compared once their relative widths are below this.
 _PINNED = 2.0**-60
 
 
@@ -55,7 +56,8 @@ def _compared(pair: _Pair, case: Case) -> Evidence:
     radius = pair.claim.radius + pair.truth.radius
     difference = (pair.claim.high - pair.truth.high) + (pair.claim.low - pair.truth.low)
     scale = np.maximum(np.abs(pair.truth.high), FLOAT64.least_normal)
-    pinned = radius <= _PINNED * scale + 2 * FLOAT64.least_subnormal
+    # Each of both radii may be two of the least numbers that float64 can express.
+    pinned = radius <= _PINNED * scale + 4 * FLOAT64.least_subnormal
     wrong = pinned & ~(np.abs(difference) <= radius + 2.0**-100 * scale)
     largest = float(np.max(np.abs(pair.truth.high), initial=0.0))
     found = Evidence(

@@ -7,8 +7,10 @@ for all other elements. At a kink it is the Clarke interval between both one-sid
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,9 +80,10 @@ def texts(formula: Formula, order: int) -> Iterator[tuple[str, Standing, Callabl
         main = formula.value if order == VALUE else formula.vjp
     if main is not None:
         yield "reference", Standing.STABLE, main
-    wanted = order if formula.elementwise else min(order, DERIVATIVE)
+    # The second order of several inputs is the dual of a gradient's text, or a text of its own.
+    wanted = (order,) if formula.elementwise or order < SECOND else (DERIVATIVE, SECOND)
     for variant in formula.variants:
-        if variant.order == wanted:
+        if variant.order in wanted:
             yield variant.name, variant.standing, variant.text
 
 
@@ -88,17 +91,29 @@ def apply(query: Query, text: Callable[..., Any], lift: Callable[[Float64Array],
     """Evaluate one text of the query in the arithmetic that `lift` brings its arrays into."""
     options = query.formula.complete(query.options)
     inputs = [lift(array) for array in query.inputs]
+    cotangent = lift(query.cotangent) if query.cotangent is not None and query.order else None
+    tangents = [lift(direction) for direction in query.directions]
+    names = _parameters(text)
+    if query.formula.elementwise and cotangent is not None and "cotangent" in names:
+        # A text that multiplies by the cotangent early rounds and overflows elsewhere.
+        along = {"direction": tangents[0]} if "direction" in names else {}
+        return (_shaped(text(*inputs, cotangent=cotangent, **along, **options), query),)
     if query.formula.elementwise or query.order == VALUE:
         result = text(*inputs, **options)
         factor = query.factor
         return (_shaped(result, query) if factor is None else _shaped(result, query) * lift(factor),)
-    cotangent = lift(query.cotangent) if query.cotangent is not None else None
     if query.order == DERIVATIVE:
         return tuple(text(tuple(inputs), cotangent, **options))
-    tangents = [lift(direction) for direction in query.directions]
+    if "directions" in names:
+        return tuple(text(tuple(inputs), cotangent, tuple(tangents), **options))
     duals = tuple(Dual(value, tangent) for value, tangent in zip(inputs, tangents, strict=True))
     gradients = text(duals, cotangent, **options)
     return tuple(_tangent(gradient) for gradient in gradients)
+
+
+@cache
+def _parameters(text: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(text).parameters)
 
 
 def _tangent(gradient: Any) -> Any:
@@ -117,7 +132,7 @@ def _shaped(result: Any, query: Query) -> Any:
 def bounds(query: Query, model: Model) -> tuple[Bounds, ...]:
     """Return the intervals of legal computed values, one `Bounds` per output."""
     found = [
-        (name, standing, apply(query, text, lambda array: rounded(array, model)))
+        (name, standing, _around_kinks(query, text, model))
         for name, standing, text in texts(query.formula, query.order)
     ]
     slopes = _kink_intervals(query, model)
@@ -135,6 +150,15 @@ def bounds(query: Query, model: Model) -> tuple[Bounds, ...]:
             Bounds(stable.stored(), accepted.stored(), tuple((name, r.stored()) for name, r in unstable))
         )
     return tuple(outputs)
+
+
+def _around_kinks(query: Query, text: Callable[..., Any], model: Model) -> tuple[Any, ...]:
+    """Evaluate a text; with several inputs, at a kink, also on both sides of it."""
+    queries = [query]
+    if not query.formula.elementwise and at_kink(query).any():
+        queries += [_nudged(query, side) for side in (-1.0, 1.0)]
+    results = [apply(each, text, lambda array: rounded(array, model)) for each in queries]
+    return results[0] if len(results) == 1 else tuple(_hull(list(parts)) for parts in zip(*results, strict=True))
 
 
 def _finish(interval: Rounded) -> Rounded:

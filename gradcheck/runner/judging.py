@@ -171,8 +171,12 @@ def _confirmation(bench: Bench, evidence: Evidence) -> dict[str, str]:
     if at_kink(query)[0]:
         return {}
     ball = confirmed(query)
-    precise = second_truth.derivative(formula, x, order, options)
-    return {"ball": f"{ball.high[0]!r} ± {abs(ball.low[0]) + ball.radius[0]:.1e}", "mpmath": mpmath.nstr(precise, 25)}
+    answers = {"ball": f"{float(ball.high[0])!r} ± {float(abs(ball.low[0]) + ball.radius[0]):.1e}"}
+    try:
+        answers["mpmath"] = mpmath.nstr(second_truth.derivative(formula, x, order, options), 25)
+    except OverflowError as error:
+        answers["mpmath"] = f"gives no answer here: {error}"
+    return answers
 
 
 def _simplified(bench: Bench, evidence: Evidence) -> Evidence:
@@ -201,7 +205,7 @@ def _first_failure(
     for candidate in simpler(x, fmt):
         array = np.full(size, candidate).astype(fmt.dtype)
         ones = np.ones(size).astype(fmt.dtype)
-        case = Case("simplified", fmt, (array,), ones, options, specials=0)
+        case = Case("simplified", fmt, (array,), ones, options, directions=(ones,))
         seen = examine(implementation, bench.formula, case, order)
         same_kind = set(seen.breaches) >= {k for k in evidence.breaches if k in ("raised", "shape", "format")}
         if seen.verdict is evidence.verdict and seen.worst is not None and same_kind:
@@ -223,7 +227,8 @@ def simpler(x: float, fmt: Format) -> Iterator[float]:
     for bits in (*range(1, min(12, fmt.precision)), fmt.precision):
         scaled = mantissa * 2**bits
         for whole in (math.trunc(scaled), math.trunc(scaled) + (1 if x > 0 else -1)):
-            candidate = float(widen(fmt.round(math.ldexp(whole, exponent - bits))))
+            with np.errstate(over="ignore"):
+                candidate = float(widen(fmt.round(np.ldexp(float(whole), exponent - bits))))
             if math.isfinite(candidate) and candidate not in seen and candidate != 0:
                 seen.add(candidate)
                 yield candidate
