@@ -80,7 +80,7 @@ TORCH_ORDERS: dict[
     "hardtanh": 2,
     "relu6": 2,
     "elu": 2,
-    "celu": 2,
+    "celu": 0,  # its gradient rounds alpha to float32, also in float64
     "selu": 2,
     "softplus": 1,
     "log_sigmoid": 1,

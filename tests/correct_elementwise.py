@@ -132,7 +132,7 @@ ELUS = tuple(
     for variant in (
         _elu_like(formula, "sinh", _expm1_by_sinh, lambda x: np.square(np.exp(x / 2))),
         _elu_like(formula, "exprel", _expm1_by_exprel, lambda x: np.exp2(x / np.log(2.0))),
-        _elu_like(formula, "scipy", special.expm1, lambda x: 1 / np.exp(-x)),
+        _elu_like(formula, "scipy", special.expm1, lambda x: np.exp2(x / np.log(2.0))),
     )
 )
 

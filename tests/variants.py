@@ -82,7 +82,9 @@ def by_mpmath(formula: str) -> Correct:
             special_points = (x == 0) | np.isin(x, KINKS.get(formula, ())) | ~np.isfinite(x)
             for index in np.ndindex(x.shape):
                 if not special_points[index]:
-                    result[index] = float(exact(formula, order, float(x[index]), **options))
+                    precise = float(exact(formula, order, float(x[index]), **options))
+                    # Where 40 digits end in zero, the sign is still known.
+                    result[index] = np.copysign(precise, result[index]) if precise == 0 else precise
             return result
 
         return at

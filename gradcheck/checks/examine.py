@@ -249,24 +249,31 @@ def _exactly(
     nonfinite: NDArray[np.bool_],
 ) -> Evidence:
     """Compare at zeros, infinities and NaN with the exact set of accepted answers."""
-    total = Evidence()
-    for point, value, factor, counted in zip(x, got, scale, nonfinite, strict=True):
-        table = semantics(formula, order, case.format, case.options, float(point))
-        accepted, name = table.judge(float(value), float(factor), order == VALUE)
-        if accepted and not counted:
+    unstable, explained, breaches = 0, set[str](), dict[str, int]()
+    worst: Worst | None = None
+    for index, (point, value, factor) in enumerate(zip(x.tolist(), got.tolist(), scale.tolist(), strict=True)):
+        table = semantics(formula, order, case.format, case.options, point)
+        accepted, name = table.judge(value, factor, order == VALUE)
+        if accepted:
             continue
-        evidence = Evidence(compared=int(counted), cases=1)
-        if not accepted:
-            expected = table.limit * float(factor)
-            worst = Worst((float(point),), float(value), expected, math.inf, 0.0, math.inf, 0, x.size)
-            if name:
-                evidence = replace(
-                    evidence, outside_stable=1, outside_accepted=1, worst=worst, explained_by=(name,)
-                )
-            else:
-                evidence = replace(evidence, breaches={_kind(point, value, expected): 1}, worst=worst)
-        total = total.merge(evidence)
-    return total
+        expected = table.limit * factor
+        kind = _kind(point, value, expected)
+        if name:
+            unstable += 1
+            explained.add(name)
+        else:
+            breaches[kind] = breaches.get(kind, 0) + 1
+        if worst is None or (not name and sum(breaches.values()) == 1):
+            worst = Worst((point,), value, expected, math.inf, 0.0, math.inf, index, x.size)
+    return Evidence(
+        compared=int(nonfinite.sum()),
+        cases=1,
+        outside_stable=unstable,
+        outside_accepted=unstable,
+        breaches=breaches,
+        worst=worst,
+        explained_by=tuple(sorted(explained)),
+    )
 
 
 def _kind(point: float, got: float, expected: float) -> str:

@@ -13,7 +13,7 @@ from gradcheck.arithmetic.rounded import Model, Rounded
 from gradcheck.oracles.truth import Bounds, Query, Truth, bounds, truths
 from gradcheck.records import Estimate
 
-_KEPT = 160
+_KEPT = 400
 _MEMORY: OrderedDict[Any, Reference] = OrderedDict()
 _LONGEST: dict[Any, tuple[Any, Reference]] = {}
 

@@ -87,6 +87,12 @@ def _semantics(formula: Formula, order: int, fmt: Format, options: Any, text: st
     accepted = {repr(v): v for _, s, v in answers if s is not Standing.UNSTABLE}
     accepted |= {repr(v): v for v in (limit, textbook)}
     unstable = [(name, v) for name, s, v in answers if s is Standing.UNSTABLE]
+    if order == VALUE and math.isinf(point) and limit == 0:
+        # A limit of zero is approached from one side, which some texts keep and others do not.
+        accepted |= {"0.0": 0.0, "-0.0": -0.0}
+    if order and math.isnan(point) and formula.kinks is not None and formula.limits is not None:
+        # No comparison holds for NaN, so a piecewise slope is that of whichever branch is written last.
+        accepted |= {repr(v): float(fmt.round(v)) for v in formula.limits(**complete)[order]}
     if order == VALUE and point == 0 and limit == 0:
         # The sign of zero is the limit's or the reference's; any other text that loses it is unstable there.
         unstable += [(name, v) for name, s, v in (*answers, ("textbook", None, textbook)) if v == 0]

@@ -144,12 +144,48 @@ def bounds(query: Query, model: Model) -> tuple[Bounds, ...]:
             stable = _at_kinks(stable, slopes)
         finish = _finish if query.order else (lambda interval: interval)
         stable = finish(stable)
-        accepted = _hull([stable, *(finish(r) for r in by_standing[Standing.ACCEPTED])])
+        neighbours = _of_neighbours(query, model, stable)
+        accepted = _hull([stable, *neighbours, *(finish(r) for r in by_standing[Standing.ACCEPTED])])
         unstable = [(name, finish(r[index])) for name, s, r in found if s is Standing.UNSTABLE]
         outputs.append(
             Bounds(stable.stored(), accepted.stored(), tuple((name, r.stored()) for name, r in unstable))
         )
     return tuple(outputs)
+
+
+def _of_neighbours(query: Query, model: Model, stable: Rounded) -> list[Rounded]:
+    """Return the interval of the reference at inputs within four unit roundoffs: backward stability.
+
+    An evaluation that is exact for an input so near is as good as its input allows. It does not hold where
+    the reference is exact, nor within reach of a kink, where a neighbour has another slope. 16-bit formats
+    are computed in float32, so their neighbours are those of float32.
+    """
+    if not query.formula.elementwise:
+        return []
+    _, _, text = next(iter(texts(query.formula, query.order)))
+
+    def lift(array: Float64Array) -> Rounded:
+        if array is not query.inputs[0]:
+            return rounded(array, model)
+        largest = model.format.largest
+        with np.errstate(over="ignore"):
+            step = 2.0 ** (2 - max(query.format.precision, 24)) * np.abs(array)
+            low, high = (np.clip(array + side * step, -largest, largest) for side in (-1, 1))
+        return Rounded(low, high, model)
+
+    (near,) = apply(query, text, lift)
+    near = _finish(_finish(near))
+    kept = (stable.lo == stable.hi) | _near_kink(query)
+    return [Rounded(np.where(kept, stable.lo, near.lo), np.where(kept, stable.hi, near.hi), model, near.nan)]
+
+
+def _near_kink(query: Query) -> NDArray[np.bool_]:
+    x = query.inputs[0]
+    near = np.zeros(x.shape, dtype=bool)
+    if query.formula.kinks is not None:
+        for point in query.formula.kinks(**query.formula.complete(query.options)):
+            near |= np.abs(x - float(point)) <= 16 * query.format.ulp(float(point))
+    return near
 
 
 def _around_kinks(query: Query, text: Callable[..., Any], model: Model) -> tuple[Any, ...]:
