@@ -19,6 +19,7 @@ from gradcheck.records import Array, Case, Formula, Option
 
 Float64Array = NDArray[np.float64]
 Generator = np.random.Generator
+Family = Callable[[Generator, int, Format, Float64Array], Float64Array]
 
 SIZES = (0, 1, 2, 3, 7, 8, 64, 65)
 # Points that code likes to branch at.
@@ -41,18 +42,18 @@ def special_values(fmt: Format) -> tuple[float, ...]:
     )
 
 
-def _signs(rng: Generator, size: int) -> Float64Array:
-    return rng.choice(np.array([-1.0, 1.0]), size)
+def _signs(rng: Generator, size: int | tuple[int, ...]) -> Float64Array:
+    return np.asarray(rng.choice(np.array([-1.0, 1.0]), size))
 
 
 def _plain(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
-    return rng.normal(size=size) * 2.0 ** rng.uniform(-2, 3)
+    return np.asarray(rng.normal(size=size) * 2.0 ** rng.uniform(-2, 3))
 
 
 def _log_uniform(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
     lowest = fmt.emin - fmt.precision + 1
     exponents = rng.uniform(lowest, fmt.emax + 0.999, size)
-    return _signs(rng, size) * np.ldexp(2.0 ** (exponents % 1), np.floor(exponents).astype(int))
+    return np.asarray(_signs(rng, size) * np.ldexp(2.0 ** (exponents % 1), np.floor(exponents).astype(int)))
 
 
 def _moderate(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
@@ -67,7 +68,7 @@ def _thresholds(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> 
     """Around the points where exp, its square or a Gaussian over- or underflows or is absorbed by 1."""
     logs = np.log(2.0) * np.array([fmt.emax, -fmt.emin, fmt.precision, -fmt.emin + fmt.precision])
     points = np.concatenate([logs, logs / 2, np.sqrt(2 * logs), np.sqrt(logs)])
-    return _signs(rng, size) * rng.choice(points, size) * rng.uniform(0.85, 1.1, size)
+    return np.asarray(_signs(rng, size) * rng.choice(points, size) * rng.uniform(0.85, 1.1, size))
 
 
 def _around_kinks(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
@@ -86,7 +87,7 @@ def _grid(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float6
 
 
 def _offset(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
-    return rng.choice([-1.0, 1.0]) * 10.0 ** rng.uniform(0, 3) + rng.normal(size=size)
+    return np.asarray(rng.choice([-1.0, 1.0]) * 10.0 ** rng.uniform(0, 3) + rng.normal(size=size))
 
 
 def _extremes(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
@@ -95,10 +96,10 @@ def _extremes(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Fl
     small = fmt.least_normal * np.array([1.0, 2.0, 3.0, 6.0, 16.0])
     powers = [fmt.largest ** (1 / 2), fmt.largest ** (1 / 3), fmt.least_normal ** (1 / 2)]
     points = rng.choice(np.concatenate([shares, small, powers]), size)
-    return _signs(rng, size) * points * rng.uniform(0.7, 1.0, size)
+    return np.asarray(_signs(rng, size) * points * rng.uniform(0.7, 1.0, size))
 
 
-FAMILIES: dict[str, Callable[[Generator, int, Format, Float64Array], Float64Array]] = {
+FAMILIES: dict[str, Family] = {
     "plain": _plain,
     "log-uniform": _log_uniform,
     "moderate": _moderate,
@@ -148,7 +149,7 @@ def cotangents(seed: int, shape: tuple[int, ...], fmt: Format) -> Array:
 def directions(seed: int, shape: tuple[int, ...], fmt: Format) -> Array:
     """Return signed powers of two, so that a product with them is exact."""
     rng = np.random.default_rng([seed, 3])
-    return np.asarray(_signs(rng, shape) * 2.0 ** rng.integers(-1, 2, shape)).astype(fmt.dtype)  # type: ignore[arg-type]
+    return np.asarray(_signs(rng, shape) * 2.0 ** rng.integers(-1, 2, shape)).astype(fmt.dtype)
 
 
 def option_values(option: Option) -> st.SearchStrategy[Any]:
@@ -194,7 +195,13 @@ def exhaustive(formula: Formula, fmt: Format, options: dict[str, Any], seed: int
     values = fmt.all_values()
     nonfinite = int((~np.isfinite(widen(values))).sum())
     return Case(
-        "exhaustive", fmt, (values,), cotangents(seed, values.shape, fmt), options, seed, specials=nonfinite + 2
+        "exhaustive",
+        fmt,
+        (values,),
+        cotangents(seed, values.shape, fmt),
+        options,
+        seed,
+        specials=nonfinite + 2,
     )
 
 
@@ -268,7 +275,7 @@ def laid_out_axes(values: Array, layout: str) -> Array:
 def layouts(size: int, negative_strides: bool) -> Iterator[str]:
     """Yield the layouts that exist for `size` elements."""
     for layout in LAYOUTS:
-        if layout == "scalar" and size != 1 or layout == "reversed" and not negative_strides:
+        if (layout == "scalar" and size != 1) or (layout == "reversed" and not negative_strides):
             continue
         yield layout
 

@@ -83,7 +83,9 @@ def _error(got: Float64Array, truth: Truth, fmt: Format) -> tuple[Float64Array, 
     below = (truth.lower.high - got) + truth.lower.low
     above = (got - truth.upper.high) - truth.upper.low
     error = np.maximum(np.maximum(below, above), 0.0)
-    same = (got == truth.lower.high) & (truth.lower.low == 0) | (got == truth.upper.high) & (truth.upper.low == 0)
+    same = (got == truth.lower.high) & (truth.lower.low == 0) | (got == truth.upper.high) & (
+        truth.upper.low == 0
+    )
     error = np.where(same, 0.0, error)
     expected = np.where(below > 0, truth.lower.high, truth.upper.high)
     return np.where(np.isnan(got), np.inf, error), expected
@@ -164,7 +166,10 @@ def _worst(
     flat = np.where(outcome.compared, rung * 1e301 + ratio, -1.0).ravel()
     index = int(np.argmax(flat))
     point = tuple(float(a.ravel()[index]) for a in inputs if a.shape == got.shape)
-    pick = lambda a: float(np.asarray(a).ravel()[index])  # noqa: E731  (six uses on the next lines)
+
+    def pick(values: Float64Array) -> float:
+        return float(values.ravel()[index])
+
     return Worst(
         point,
         pick(got),

@@ -11,7 +11,9 @@ from tests.correct import CORRECT
 from tests.detection import ALARMS, examined
 
 # In this order, neighbours share the truth of the same cases.
-PAIRS = sorted(((v, name) for v in CORRECT for name in v.formats), key=lambda pair: (pair[0].formula, pair[1]))
+PAIRS = sorted(
+    ((v, name) for v in CORRECT for name in v.formats), key=lambda pair: (pair[0].formula, pair[1])
+)
 HONEST = [pytest.param(variant, name, id=f"{variant.name}-{name}") for variant, name in PAIRS]
 
 

@@ -21,7 +21,7 @@ from scipy import special
 
 from gradcheck.arithmetic.exact import Exact
 from gradcheck.arithmetic.mask import Mask, as_mask
-from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, fill_value
+from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value
 from gradcheck.errors import Unsupported
 from gradcheck.records import Estimate
 
@@ -55,7 +55,7 @@ class Ball(NDArrayOperatorsMixin):
         return self.data.ndim
 
     @property
-    def T(self) -> Ball:  # noqa: N802  (NumPy's own name)
+    def T(self) -> Ball:
         """The transposed array."""
         return Ball(self.data.T)
 
@@ -96,8 +96,10 @@ class Ball(NDArrayOperatorsMixin):
             total = np.sum(self.data, *arguments[1:], **keywords) + arb(0)
             return Ball(_objects(total / (self.data.size // max(np.size(total), 1))))
         if function is np.clip:
-            low, high = (np.asarray(bound) if not hasattr(bound, "ball") else bound for bound in arguments[1:])
-            return np.minimum(np.maximum(self, low), high)
+            low, high = (
+                np.asarray(bound) if not hasattr(bound, "ball") else bound for bound in arguments[1:]
+            )
+            return clipped(self, low, high)
         if function is np.einsum:
             return Ball(_objects(np.einsum(arguments[0], *(_balls(value) for value in arguments[1:]))))
         raise Unsupported(f"np.{function.__name__} is not known over balls")
@@ -176,7 +178,7 @@ def _where(mask: Any, left: Any, right: Any) -> Ball:
     return Ball(_objects(result))
 
 
-def _unary(arity: int, function: Callable[..., Any]) -> Callable[..., Any]:
+def _unary(arity: int, function: Callable[..., Any]) -> Any:
     return np.frompyfunc(function, arity, 1)
 
 

@@ -16,7 +16,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from scipy import special
 
 from gradcheck.arithmetic.exact import PI
-from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, fill_value
+from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value
 from gradcheck.errors import Unsupported
 
 _TWO_OVER_ROOT_PI = 2 / np.sqrt(PI)
@@ -39,7 +39,7 @@ class Dual(NDArrayOperatorsMixin):
         return len(self.shape)
 
     @property
-    def T(self) -> Dual:  # noqa: N802  (NumPy's own name)
+    def T(self) -> Dual:
         """The transposed array."""
         return Dual(self.value.T, None if self.tangent is None else self.tangent.T)
 
@@ -68,7 +68,7 @@ class Dual(NDArrayOperatorsMixin):
         if function in FILLS:
             return Dual(np.full_like(self.value, fill_value(function, arguments, keywords)))
         if function is np.clip:
-            return np.minimum(np.maximum(self, arguments[1]), arguments[2])
+            return clipped(self, arguments[1], arguments[2])
         if function in JOINS:
             return _join(function, [_dual(part) for part in arguments[0]], keywords)
         if function in MOVES or function in (np.sum, np.mean):

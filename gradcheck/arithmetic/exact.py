@@ -151,7 +151,7 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.maximum: lambda a, b: a.max(b),
     np.minimum: lambda a, b: a.min(b),
 }
-_RATIONAL = {
+_RATIONAL: dict[Any, Callable[..., Any]] = {
     np.add: operator.add,
     np.subtract: operator.sub,
     np.multiply: operator.mul,

@@ -37,7 +37,7 @@ class Mask:
     def __bool__(self) -> bool:
         if self.yes.all():
             return True
-        if not self.maybe.any() or self.maybe.size == 1 == self.yes.size and not self.maybe.all():
+        if not self.maybe.any() or (self.maybe.size == 1 == self.yes.size and not self.maybe.all()):
             return False
         raise Undecided("a branch depends on a comparison that the enclosures do not decide")
 

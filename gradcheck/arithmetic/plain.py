@@ -33,7 +33,7 @@ class Stored(NDArrayOperatorsMixin):
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the array."""
-        return self.data.shape
+        return tuple(self.data.shape)
 
     @property
     def ndim(self) -> int:
@@ -41,7 +41,7 @@ class Stored(NDArrayOperatorsMixin):
         return self.data.ndim
 
     @property
-    def T(self) -> Stored:  # noqa: N802  (NumPy's own name)
+    def T(self) -> Stored:
         """The transposed array."""
         return Stored(self.data.T, self.format)
 
@@ -80,7 +80,7 @@ class Stored(NDArrayOperatorsMixin):
 
 
 def evaluate(text: Callable[..., Any], fmt: Format, *arrays: Any, **options: Any) -> Any:
-    """Return `text(*arrays, **options)` computed in `fmt`: an array of its storage type, or a tuple of them."""
+    """Return `text(*arrays, **options)` computed in `fmt`: an array of its storage type, or several."""
     with np.errstate(all="ignore"):
         if fmt.bits == 16:
             result = text(*(Stored(array, fmt) for array in arrays), **options)

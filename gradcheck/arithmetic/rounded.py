@@ -25,7 +25,7 @@ from scipy import special
 
 from gradcheck.arithmetic.exact import Exact
 from gradcheck.arithmetic.mask import BoolArray, Mask, as_mask
-from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, fill_value
+from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value
 from gradcheck.errors import Unsupported
 from gradcheck.formats import Format
 
@@ -72,7 +72,9 @@ class Model:
 class Rounded(NDArrayOperatorsMixin):
     """An array of intervals of legal computed values; `nan` marks where NaN is legal too."""
 
-    def __init__(self, lo: Float64Array, hi: Float64Array, model: Model, nan: BoolArray | None = None) -> None:
+    def __init__(
+        self, lo: Float64Array, hi: Float64Array, model: Model, nan: BoolArray | None = None
+    ) -> None:
         self.lo, self.hi, self.model, self.nan = lo, hi, model, nan
 
     @property
@@ -86,7 +88,7 @@ class Rounded(NDArrayOperatorsMixin):
         return self.lo.ndim
 
     @property
-    def T(self) -> Rounded:  # noqa: N802  (NumPy's own name)
+    def T(self) -> Rounded:
         """The transposed array."""
         return _map(np.transpose, self)
 
@@ -130,7 +132,7 @@ class Rounded(NDArrayOperatorsMixin):
                 rest = arguments[1:]
                 return _map(lambda part: np.asarray(function(part, *rest, **keywords)), arguments[0])
             if function is np.clip:
-                return np.minimum(np.maximum(self, arguments[1]), arguments[2])
+                return clipped(self, arguments[1], arguments[2])
             if function in (np.sum, np.mean):
                 return _sum(self, *arguments[1:], mean=function is np.mean, **keywords)
             if function in (np.max, np.min):
@@ -199,7 +201,7 @@ def _round(
     else:
         low, high = lo, hi
     low, high = np.nextafter(low, -np.inf), np.nextafter(high, np.inf)
-    if underflows and fmt.precision != 53 or model.flush:
+    if (underflows and fmt.precision != 53) or model.flush:
         low, high = low - floor, high + floor
     if below is not None:
         low = np.minimum(low, below)
@@ -236,7 +238,9 @@ def _or(*flags: BoolArray | None) -> BoolArray | None:
 def _map(function: Callable[[Any], Any], value: Rounded) -> Rounded:
     lo = function(value.lo)
     hi = lo if value.hi is value.lo else function(value.hi)
-    return Rounded(lo, hi, value.model, None if value.nan is None else function(_spread(value.nan, value.shape)))
+    return Rounded(
+        lo, hi, value.model, None if value.nan is None else function(_spread(value.nan, value.shape))
+    )
 
 
 def _spread(flag: BoolArray, shape: tuple[int, ...]) -> BoolArray:
@@ -387,7 +391,7 @@ def _monotone(ufunc: Any, a: Rounded) -> Rounded:
     lo, hi = np.where(np.isnan(lo), low, lo), np.where(np.isnan(hi), high, hi)
     ulps = 2.0 * a.model.ulps[ufunc]
     # NumPy's and SciPy's own float64 functions are given the same table for the endpoints.
-    slack = 2.0 * PORTABLE_ULPS[ufunc] * 2.0**-53
+    slack: Any = 2.0 * PORTABLE_ULPS[ufunc] * 2.0**-53
     zero = (a.lo == 0) & (a.hi == 0) if ufunc in _VANISH_AT_ZERO else None
     if ufunc is special.erfc:
         slack = np.where(lo < _SMALL_ERFC, slack + _ERFC_TAIL_ERROR, slack)
@@ -409,7 +413,7 @@ def _erfc(x: Float64Array) -> Float64Array:
     if not np.any(small):
         return np.asarray(value)
     tail = special.erfcx(np.where(small, x, 27.0)) * np.exp(-np.square(x))
-    return np.where(small, tail, value)
+    return np.asarray(np.where(small, tail, value))
 
 
 def _subnormal_slack(result: Rounded, ulps: float) -> Rounded:
@@ -458,7 +462,7 @@ def _additions(model: Model, count: int) -> int:
     return count if model.height is None else min(count, model.height)
 
 
-def _sum(a: Rounded, axis: Any = None, keepdims: bool = False, mean: bool = False) -> Rounded:
+def _sum(a: Rounded, axis: Any = None, keepdims: bool = False, *, mean: bool = False) -> Rounded:
     keywords = {"axis": axis, "keepdims": keepdims}
     lo, hi = np.asarray(np.sum(a.lo, **keywords)), np.asarray(np.sum(a.hi, **keywords))
     size = np.sum(np.maximum(np.abs(a.lo), np.abs(a.hi)), **keywords)
@@ -474,7 +478,7 @@ def _sum(a: Rounded, axis: Any = None, keepdims: bool = False, mean: bool = Fals
 
 def _contracted(spec: str, a: Rounded, b: Rounded) -> int:
     left, output = spec.replace(" ", "").split("->")
-    sizes = {}
+    sizes: dict[str, int] = {}
     for letters, operand in zip(left.split(","), (a, b), strict=True):
         sizes.update(zip(letters, operand.shape, strict=True))
     return int(np.prod([size for letter, size in sizes.items() if letter not in output]))

@@ -27,6 +27,11 @@ JOINS = frozenset({np.concatenate, np.stack})
 FILLS: dict[Any, float | None] = {np.zeros_like: 0.0, np.ones_like: 1.0, np.full_like: None}
 
 
+def clipped(x: Any, low: Any, high: Any) -> Any:
+    """Return `np.clip(x, low, high)` in whatever arithmetic `x` is of."""
+    return np.minimum(np.maximum(x, low), high)
+
+
 def fill_value(function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
     """Return the constant that a call of `zeros_like`, `ones_like` or `full_like` asks for."""
     constant = FILLS[function]

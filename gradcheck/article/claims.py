@@ -54,14 +54,20 @@ def claim(*, id: str, says: str = "", **strategies: Any) -> Callable[[Callable[.
         raise UsageError(f"a claim needs an id and a sentence, got id={id!r}, says={says!r}")
     for name, strategy in strategies.items():
         if not hasattr(strategy, "example"):
-            raise UsageError(f"claim {id}: {name} must be a Hypothesis strategy, got {type(strategy).__name__}")
+            raise UsageError(
+                f"claim {id}: {name} must be a Hypothesis strategy, got {type(strategy).__name__}"
+            )
     if not strategies:
-        raise UsageError(f"claim {id}: give at least one variable as a strategy, for example x=st.floats(-1, 1)")
+        raise UsageError(
+            f"claim {id}: give at least one variable as a strategy, for example x=st.floats(-1, 1)"
+        )
 
     def decorate(function: Callable[..., Any]) -> Claim:
         parameters = list(inspect.signature(function).parameters)
         if not parameters or parameters[0] != "np":
-            raise UsageError(f"claim {id}: the function's first argument must be np, got {parameters or 'none'}")
+            raise UsageError(
+                f"claim {id}: the function's first argument must be np, got {parameters or 'none'}"
+            )
         return Claim(id, says, strategies, function, text)
 
     return decorate

@@ -9,7 +9,10 @@ from scipy import special
 
 
 def printed_preactivation(x: Any, w: Any, b: Any) -> Any:
-    """z = w1 x1 + w2 x2 + ... + wN x(N-1) + b: the last weight meets the last input but one. Shapes (N,)."""
+    """Value z = w1 x1 + w2 x2 + ... + wN x(N-1) + b: the last weight meets the last input but one.
+
+    Shapes (N,), (N,), ().
+    """
     return np.sum(w[:-1] * x[:-1]) + w[-1] * x[-2] + b
 
 
@@ -21,21 +24,21 @@ def printed_neuron_slope(x: Any, w: Any, b: Any) -> Any:
 
 
 def printed_relu(x: Any) -> Any:
-    """g = max(0, x)."""
+    """Value g = max(0, x)."""
     return np.maximum(0, x)
 
 
 def printed_sigmoid(x: Any) -> Any:
-    """y = 1 / (1 + e^-x)."""
+    """Value y = 1 / (1 + e^-x)."""
     return 1 / (1 + np.exp(-x))
 
 
 def printed_sigmoid_slope(x: Any) -> Any:
-    """y (1 - y) with y = 1 / (1 + e^-x): the derivative rebuilt from the printed value."""
+    """Value y (1 - y) with y = 1 / (1 + e^-x): the derivative rebuilt from the printed value."""
     y = printed_sigmoid(x)
     return y * (1 - y)
 
 
 def printed_leaky_relu(x: Any, alpha: Any) -> Any:
-    """y = max(αx, max(0, x))."""
+    """Value y = max(αx, max(0, x))."""
     return np.maximum(alpha * x, np.maximum(0, x))

@@ -11,13 +11,14 @@ import importlib.util
 import math
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 from hypothesis import Phase, given
-from hypothesis import settings as Settings
 from hypothesis import strategies as st
 
 from gradcheck.arithmetic.ball import Ball, balls, precision, to_estimate
@@ -70,26 +71,33 @@ def load_claims(path: Path) -> tuple[Claim, ...]:
         raise UsageError(f"claims file {str(path)!r} calls exit({error.code!r}) when it is read") from error
     found = tuple(value for value in vars(module).values() if isinstance(value, Claim))
     if not found:
-        raise UsageError(f"claims file {str(path)!r} holds no claim: decorate a function with gradcheck.claim")
+        raise UsageError(
+            f"claims file {str(path)!r} holds no claim: decorate a function with gradcheck.claim"
+        )
     ids = [item.id for item in found]
     for repeated in {i for i in ids if ids.count(i) > 1}:
         raise UsageError(f"claims file {str(path)!r} defines the claim id {repeated!r} more than once")
     return found
 
 
-def measure(claim: Claim, settings: Settings, examples: int) -> ClaimRecord:
+def measure(claim: Claim, settings: hypothesis.settings, examples: int) -> ClaimRecord:
     """Measure a claim on `examples` drawn examples and return what was found."""
     tally = _Tally()
     drawn = st.fixed_dictionaries(dict(claim.strategies))
     try:
-        _count(claim, Settings(settings, max_examples=examples, phases=(Phase.generate,)), drawn, tally)
+        _count(
+            claim,
+            hypothesis.settings(settings, max_examples=examples, phases=(Phase.generate,)),
+            drawn,
+            tally,
+        )
     except UsageError:
         raise
     except Exception as error:
         return _failed(claim, tally, error)
     counterexample: Variables = {}
     if tally.violated:
-        counterexample = _shrunk(claim, Settings(settings, max_examples=examples), drawn)
+        counterexample = _shrunk(claim, hypothesis.settings(settings, max_examples=examples), drawn)
     verdict = "refuted" if tally.violated else "inconclusive" if tally.undecided else "upheld"
     if tally.compared == 0:
         verdict = "inconclusive"
@@ -123,7 +131,7 @@ def _failed(claim: Claim, tally: _Tally, error: Exception) -> ClaimRecord:
     return ClaimRecord(claim.id, claim.says, "inconclusive", tally.compared, "inf", notes=[note])
 
 
-def _count(claim: Claim, settings: Settings, drawn: Any, tally: _Tally) -> None:
+def _count(claim: Claim, settings: hypothesis.settings, drawn: Any, tally: _Tally) -> None:
     def run(variables: Variables) -> None:
         flat = _merged(variables)
         holds, resolution = holds_at(claim, flat)
@@ -134,10 +142,16 @@ def _count(claim: Claim, settings: Settings, drawn: Any, tally: _Tally) -> None:
             tally.resolution = max(tally.resolution, resolution)
         tally.examples.append(flat)
 
-    given(drawn)(settings(run))()
+    _over(drawn, settings, run)
 
 
-def _shrunk(claim: Claim, settings: Settings, drawn: Any) -> Variables:
+def _over(drawn: Any, settings: hypothesis.settings, run: Callable[[Variables], None]) -> None:
+    """Call `run` on everything that Hypothesis draws."""
+    each: Any = given(drawn)(settings(run))
+    each()
+
+
+def _shrunk(claim: Claim, settings: hypothesis.settings, drawn: Any) -> Variables:
     last: Variables = {}
 
     def run(variables: Variables) -> None:
@@ -147,10 +161,8 @@ def _shrunk(claim: Claim, settings: Settings, drawn: Any) -> Variables:
             last = flat
             raise Refuted
 
-    try:
-        given(drawn)(settings(run))()
-    except Refuted:
-        pass
+    with suppress(Refuted):
+        _over(drawn, settings, run)
     return last
 
 
@@ -162,7 +174,7 @@ def _merged(variables: Variables) -> Variables:
 
 
 def holds_at(claim: Claim, variables: Variables) -> tuple[bool | None, float]:
-    """Return whether the claim holds at one example (None: undecided), and the resolution it was seen with."""
+    """Return whether the claim holds at one example (None: undecided), and the resolution of that."""
     if not all(np.all(np.isfinite(_numbers(value))) for value in variables.values()):
         return _holds_in_ieee(claim, variables), 0.0
     answer: Any = None
@@ -348,4 +360,4 @@ def _plain(value: Any) -> Any:
     return widen(value.data if isinstance(value, Stored) else value)
 
 
-Measure = Callable[[Claim, Settings, int], ClaimRecord]
+Measure = Callable[[Claim, hypothesis.settings, int], ClaimRecord]

@@ -49,7 +49,8 @@ def near_constant(values: Float64Array) -> bool:
 def _examined(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
     before = [array.tobytes() for array in case.inputs]
     size = int(math.prod(case.inputs[0].shape))
-    cotangent, along = case.cotangent, ()
+    cotangent = case.cotangent
+    along: tuple[Any, ...] = ()
     try:
         if order == VALUE:
             outputs: tuple[Any, ...] = (implementation.forward(case.inputs, case.options),)
@@ -97,7 +98,9 @@ def _first_input(case: Case, where: int = 0) -> Worst:
 def _compared(
     formula: Formula, case: Case, order: int, outputs: tuple[Any, ...], cotangent: Any, along: tuple[Any, ...]
 ) -> Evidence:
-    expected_shapes = [np.shape(a) for a in case.inputs] if order else [_output_shape(formula, case, cotangent)]
+    expected_shapes = (
+        [np.shape(a) for a in case.inputs] if order else [_output_shape(formula, case, cotangent)]
+    )
     total = Evidence()
     arrays: list[Float64Array | None] = []
     for output, shape in zip(outputs, expected_shapes, strict=True):
@@ -148,9 +151,7 @@ def _doubles(arrays: tuple[Any, ...]) -> tuple[Float64Array, ...]:
 def _output_shape(formula: Formula, case: Case, cotangent: Any) -> tuple[int, ...]:
     if formula.elementwise:
         return tuple(np.shape(case.inputs[0]))
-    result = formula.value(
-        *(widen(a) for a in case.inputs), **formula.complete(case.options)
-    )
+    result = formula.value(*(widen(a) for a in case.inputs), **formula.complete(case.options))
     return tuple(np.shape(result))
 
 
@@ -180,15 +181,14 @@ def _elementwise(
     special = ~np.isfinite(x)
     total = Evidence()
     if (~special).any():
-        part = (lambda a: None if a is None else a[~special])
         query = Query(
             formula,
             order,
             case.format,
             (x[~special],),
             case.options,
-            part(factor),
-            (part(step),) if step is not None else (),
+            None if factor is None else factor[~special],
+            () if step is None else (step[~special],),
         )
         known = reference(query)
         total = _finite(known, flat[~special], x[~special], case, order, _context(case))
@@ -197,7 +197,9 @@ def _elementwise(
     scale = np.ones_like(x) if factor is None else factor if step is None else factor * step
     exact = special | ((x == 0) & (order == VALUE))
     if exact.any():
-        total = total.merge(_exactly(formula, case, order, x[exact], flat[exact], scale[exact], special[exact]))
+        total = total.merge(
+            _exactly(formula, case, order, x[exact], flat[exact], scale[exact], special[exact])
+        )
     return total
 
 
@@ -219,7 +221,9 @@ def _finite(
     return evidence
 
 
-def _zero_signs(formula: Formula, known: Reference, got: Float64Array, x: Float64Array, case: Case) -> Evidence:
+def _zero_signs(
+    formula: Formula, known: Reference, got: Float64Array, x: Float64Array, case: Case
+) -> Evidence:
     """A result that underflows to zero has the sign of the truth, or the one that a listed text gives."""
     (truth,) = known.truths
     sign = np.sign(truth.lower.high)
@@ -251,7 +255,9 @@ def _exactly(
     """Compare at zeros, infinities and NaN with the exact set of accepted answers."""
     unstable, explained, breaches = 0, set[str](), dict[str, int]()
     worst: Worst | None = None
-    for index, (point, value, factor) in enumerate(zip(x.tolist(), got.tolist(), scale.tolist(), strict=True)):
+    for index, (point, value, factor) in enumerate(
+        zip(x.tolist(), got.tolist(), scale.tolist(), strict=True)
+    ):
         table = semantics(formula, order, case.format, case.options, point)
         accepted, name = table.judge(value, factor, order == VALUE)
         if accepted:

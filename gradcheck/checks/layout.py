@@ -36,7 +36,9 @@ def layout(implementation: Implementation, formula: Formula, case: Case) -> Evid
                 seen += 1
                 differing += first is not None and output != first
                 first = first or output
-    note = (f"{differing} of {seen} results differ in the last bits from another layout",) if differing else ()
+    note = (
+        (f"{differing} of {seen} results differ in the last bits from another layout",) if differing else ()
+    )
     return _as_one(total, case, note)
 
 

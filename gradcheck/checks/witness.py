@@ -73,7 +73,7 @@ def _differences(formula: Formula, case: Case) -> Evidence:
         if formula.analytic and formula.textbook is not None:
             total = total.merge(_complex(formula, case, x[smooth], exact[smooth]))
     kink = at_kink(query)
-    for side, bound in ((-1.0, truth.lower), (1.0, truth.upper)):
+    for side in (-1.0, 1.0):
         if kink.any():
             ladder = one_sided(f, x[kink], side, noise[kink])
             total = total.merge(_between(x[kink], ladder, truth.lower.high[kink], truth.upper.high[kink]))
@@ -119,7 +119,8 @@ def _judged(
     largest = float(np.max(np.abs(exact), initial=0.0))
     finite = allowed[np.isfinite(allowed)]
     found = Evidence(
-        compared=int(x.size), resolution=float(np.median(finite)) / largest if largest and finite.size else 0.0
+        compared=int(x.size),
+        resolution=float(np.median(finite)) / largest if largest and finite.size else 0.0,
     )
     if not wrong.any():
         return found

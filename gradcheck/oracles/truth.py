@@ -8,7 +8,7 @@ for all other elements. At a kink it is the Clarke interval between both one-sid
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -66,7 +66,8 @@ class Truth:
 @dataclass(frozen=True)
 class Bounds:
     """Intervals of legal computed values of one output: of the stable texts, of these and the accepted ones,
-    and of each unstable text by name."""
+    and of each unstable text by name.
+    """
 
     stable: Rounded
     accepted: Rounded
@@ -194,13 +195,16 @@ def _around_kinks(query: Query, text: Callable[..., Any], model: Model) -> tuple
     if not query.formula.elementwise and at_kink(query).any():
         queries += [_nudged(query, side) for side in (-1.0, 1.0)]
     results = [apply(each, text, lambda array: rounded(array, model)) for each in queries]
-    return results[0] if len(results) == 1 else tuple(_hull(list(parts)) for parts in zip(*results, strict=True))
+    return (
+        results[0] if len(results) == 1 else tuple(_hull(list(parts)) for parts in zip(*results, strict=True))
+    )
 
 
 def _finish(interval: Rounded) -> Rounded:
     """Allow one more rounding: the cotangent may be multiplied in at any place of the product."""
-    one = Rounded(np.float64(1.0), np.nextafter(1.0, 2.0), interval.model)
-    return interval * one
+    one = Rounded(np.asarray(1.0), np.asarray(np.nextafter(1.0, 2.0)), interval.model)
+    product: Rounded = interval * one
+    return product
 
 
 def _hull(intervals: list[Rounded]) -> Rounded:
@@ -226,7 +230,7 @@ def _one_sided(query: Query, side: float, lift: Callable[[Float64Array], Any]) -
     seed = lift(np.full(query.inputs[0].shape, side))
     options = query.formula.complete(query.options)
     if query.order == DERIVATIVE:
-        slope = _tangent(query.formula.value(Dual(x, seed), **options)) * lift(np.float64(side))
+        slope = _tangent(query.formula.value(Dual(x, seed), **options)) * lift(np.asarray(side))
     else:
         outer = Dual(Dual(x, seed), Dual(seed, None))
         slope = _second_tangent(query.formula.value(outer, **options))
@@ -297,7 +301,7 @@ def truths(query: Query) -> tuple[Truth, ...]:
     _, _, text = next(iter(texts(query.formula, query.order)))
     if query.formula.elementwise:
         return (_elementwise_truth(query, text),)
-    plain = [apply_balls(query, text, bits) for bits in (PRECISIONS[0],)][0]
+    plain = apply_balls(query, text, PRECISIONS[0])
     bits = 1
     while not all(_pinned(estimate, query.format).all() for estimate in plain) and bits < len(PRECISIONS):
         plain = apply_balls(query, text, PRECISIONS[bits])
@@ -370,7 +374,7 @@ def _with_clarke(query: Query, off: Estimate, decided: NDArray[np.bool_], where:
     return Truth(ends[0], ends[1], decided)
 
 
-def _extreme(choose: Any, estimates: Any) -> Estimate:
+def _extreme(choose: Any, estimates: Sequence[Estimate]) -> Estimate:
     """Return the smallest or largest of several estimates, element by element."""
     first = estimates[0]
     for other in estimates[1:]:

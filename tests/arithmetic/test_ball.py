@@ -40,7 +40,9 @@ def test_balls_agree_with_mpmath(formula, order):
     ones = np.ones_like(x)
     query = Query(formula, order, FLOAT64, (x,), {}, ones if order else None, (ones,) if order == 2 else ())
     (truth,) = truths(query)
-    for point, high, low, radius in zip(x, truth.lower.high, truth.lower.low, truth.lower.radius, strict=True):
+    for point, high, low, radius in zip(
+        x, truth.lower.high, truth.lower.low, truth.lower.radius, strict=True
+    ):
         precise = second_truth.derivative(formula, float(point), order, {})
         with mpmath.workdps(60):
             difference = abs(precise - mpmath.mpf(float(high)) - mpmath.mpf(float(low)))

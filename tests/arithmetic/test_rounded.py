@@ -127,7 +127,9 @@ def test_every_listed_text_encloses_the_ball_on_random_points_and_edges(formula,
 def test_a_fused_multiply_add_is_a_legal_evaluation(x, y, fused):
     text = rounded(np.array([x]), Model(FLOAT32)) * y + 0.5
     product = Fraction(x) * Fraction(y)
-    total = product + Fraction(1, 2) if fused else Fraction(float(np.float32(x) * np.float32(y))) + Fraction(1, 2)
+    total = (
+        product + Fraction(1, 2) if fused else Fraction(float(np.float32(x) * np.float32(y))) + Fraction(1, 2)
+    )
     got = float(np.float32(float(total)))
     assert text.stored().lo[0] <= got <= text.stored().hi[0]
 
