@@ -147,8 +147,7 @@ def _count(claim: Claim, settings: hypothesis.settings, drawn: Any, tally: _Tall
 
 def _over(drawn: Any, settings: hypothesis.settings, run: Callable[[Variables], None]) -> None:
     """Call `run` on everything that Hypothesis draws."""
-    each: Any = given(drawn)(settings(run))
-    each()
+    given(drawn)(settings(run))()  # type: ignore[no-untyped-call]  # Hypothesis leaves settings(f) untyped
 
 
 def _shrunk(claim: Claim, settings: hypothesis.settings, drawn: Any) -> Variables:
