@@ -34,6 +34,10 @@ class Undecided(GradcheckError, ArithmeticError):
     """A comparison of enclosures that the precision at hand does not decide."""
 
 
+class UnsupportedType(GradcheckError, TypeError):
+    """An input of a formula of a type that it does not compute in; the message says how to convert it."""
+
+
 class Unsupported(GradcheckError, TypeError):
     """A NumPy call that an arithmetic does not know; never answered by a guess."""
 

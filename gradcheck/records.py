@@ -77,13 +77,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Option:
-    """A parameter of a formula: its default and the closed range that is valid and gets drawn."""
+    """A parameter of a formula: its default and the closed range that is valid and gets drawn.
+
+    `infinite` says that +inf is valid too, though never drawn.
+    """
 
     name: str
     default: Any
     low: float | None = None
     high: float | None = None
     choices: tuple[Any, ...] = ()
+    infinite: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,13 +123,22 @@ class Formula:
     article: str = ""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Evaluate the reference; arguments beyond the inputs are options, in the declared order."""
-        extra = arguments[len(self.inputs) :]
-        if len(arguments) < len(self.inputs) or len(extra) > len(self.options):
-            names = ", ".join([*self.inputs, *(o.name for o in self.options)])
-            raise UsageError(f"{self.name}({names}): got {len(arguments)} positional arguments")
-        named = {option.name: given for option, given in zip(self.options, extra, strict=False)}
-        return self.value(*arguments[: len(self.inputs)], **self.complete({**named, **options}))
+        """Evaluate the reference; arguments beyond the inputs are options, in the declared order.
+
+        Inputs are float arrays, floats, nested lists of floats, or numbers of another arithmetic. Raises
+        `UnsupportedType` for any other type and `UsageError` for shapes that do not fit together, for
+        options out of range, and for `out=`: a result shares no memory with an input.
+        """
+        from gradcheck.inputs import admit_call
+
+        inputs, given, narrow = admit_call(self, arguments, options)
+        complete = self.complete(given)
+        if narrow is None:
+            return self.value(*inputs, **complete)
+        from gradcheck.arithmetic.plain import evaluate
+        from gradcheck.formats import get_format
+
+        return evaluate(self.value, get_format(narrow), *inputs, **complete)
 
     def complete(self, options: Options) -> dict[str, Any]:
         """Return all options, the given ones over the defaults, numbers made exact."""

@@ -16,7 +16,7 @@ PROPERTIES = sorted((ROOT / "properties").glob("*.py"))
 
 # Lowest first. A module may import from its own layer and from those before it.
 LAYERS = (
-    ("formats", "records", "errors", "document", "explain"),
+    ("formats", "records", "errors", "inputs", "document", "explain"),
     ("arithmetic",),
     ("formulas",),
     ("oracles", "article"),

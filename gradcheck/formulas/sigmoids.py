@@ -273,7 +273,7 @@ SOFTPLUS = Formula(
     value=_softplus,
     derivative=_softplus_derivative,
     second=_softplus_second,
-    options=(Option("beta", 1.0, 0.125, 8.0), Option("threshold", 20.0, 1.0, 40.0)),
+    options=(Option("beta", 1.0, 0.125, 8.0), Option("threshold", 20.0, 1.0, 40.0, infinite=True)),
     variants=(
         stable(VALUE, "(max(βx, 0) + log1p(e^-|βx|))/β", _softplus_scaled),
         unstable(VALUE, "log1p(e^(βx))/β, overflows", _softplus_log1p),
