@@ -1,6 +1,6 @@
 # The two commands of the README: `make verify` and `make test`. Nothing has to be activated beforehand.
 .DELETE_ON_ERROR:
-.PHONY: verify test lint format build clean
+.PHONY: verify test lint format build bench rates clean
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -27,11 +27,19 @@ format: $(READY)
 build: $(READY)
 	$(BIN)/python -m build
 
-# PyTorch comes first and alone: the release is fixed, so that its findings are those of the known list.
-$(READY): pyproject.toml
+bench: $(READY)
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+
+# How often the checks err on the corpora of right and wrong implementations; the report shows the result.
+rates: $(READY)
+	$(BIN)/python -m tests.rates
+
+# PyTorch comes first and alone. It and the other versions are fixed, so that findings are those of the known
+# list: another NumPy or Hypothesis computes and draws other numbers.
+$(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
-	$(BIN)/python -m pip install --quiet --editable ".[torch,dev]" "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev]" "$(TORCH)"
 	touch $@
 
 clean:

@@ -382,7 +382,9 @@ def _document(connection: sqlite3.Connection, known: KnownList) -> Document:
     without = [cell for cell in plan.values() if cell.id not in seen]
     verdicts = {cell: evidence.verdict for cell, evidence in seen.items()}
     undecided = {c for c, verdict in verdicts.items() if verdict in (Verdict.VACUOUS, Verdict.INCONCLUSIVE)}
-    stale = known.stale({finding.id for finding in findings}, set(seen) - undecided, run.versions)
+    # A quick run draws too little to tell that a finding has gone.
+    decided = set() if run.profile == "quick" else set(seen) - undecided
+    stale = known.stale({finding.id for finding in findings}, decided, run.versions)
     missing = [not_run_record(cell, NO_RECORD) for cell in without if not cell.reason]
     not_run = [not_run_record(cell, cell.reason) for cell in without if cell.reason]
     counts = {"planned": len(plan), "recorded": len(seen), "not_run": len(not_run)}

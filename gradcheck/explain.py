@@ -107,6 +107,15 @@ CODES: tuple[Explanation, ...] = (
         _REPRODUCE + " The report's table shows the limit, the textbook's answer and the subject's.",
     ),
     Explanation(
+        "SPECIAL-UNSTABLE",
+        "An answer at a special number is that of a form which is known to lose it.",
+        "The answer at 0, -0, an infinity, NaN, the largest or the least number is not among the accepted ones, "
+        "but a listed unstable text gives it, such as an overflow to infinity where the value is finite.",
+        "The answer is compared with the formula's table of accepted answers and with the unstable texts, "
+        "exactly where it is a zero, an infinity or NaN.",
+        _REPRODUCE + " The text that explains it is named.",
+    ),
+    Explanation(
         "LAYOUT-WRONG",
         "The answer is wrong for one size or memory layout of the input.",
         "A scalar, strided, offset or odd-sized input goes another way through the code, such as the tail of "
@@ -210,7 +219,7 @@ _PREFIX = {
     "proof": "PROOF",
     "witness": "WITNESS",
 }
-_EXACT_ONLY = ("SPECIAL", "PROOF", "WITNESS")
+_EXACT_ONLY = ("PROOF", "WITNESS")
 # The most fundamental breach names the finding: after an exception there is no shape, after a wrong shape
 # the numbers mean little.
 _BY_BREACH = (

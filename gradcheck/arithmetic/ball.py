@@ -23,6 +23,7 @@ from gradcheck.arithmetic.exact import Exact
 from gradcheck.arithmetic.mask import Mask, as_mask
 from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value
 from gradcheck.errors import Unsupported
+from gradcheck.formats import FLOAT64
 from gradcheck.records import Estimate
 
 ObjectArray = NDArray[np.object_]
@@ -116,26 +117,32 @@ def to_estimate(ball: Ball) -> Estimate:
     A ball beyond the range of float64 gives an infinite `high` with radius 0; one that encloses nothing
     (undefined) gives NaN with an infinite radius.
     """
-    flat = [_split(value) for value in ball.data.ravel().tolist()]
-    columns = np.array(flat, dtype=np.float64).reshape(-1, 3)
-    high, low, radius = (columns[:, k].reshape(ball.shape) for k in range(3))
-    return Estimate(high, low, radius)
+    values = ball.data.ravel()
+    high = values.astype(np.float64)
+    rest = values - high
+    low = rest.astype(np.float64)
+    beyond = _abs_upper(rest - low)
+    with np.errstate(all="ignore"):
+        # The conversion rounds to nearest, and to zero what is smaller than any double.
+        radius = beyond.astype(np.float64) * (1 + 2.0**-50) + FLOAT64.least_subnormal
+    radius[_bools(_is_zero(beyond))] = 0.0
+    for index in np.flatnonzero(~np.isfinite(high) | ~_bools(_is_finite(values))):
+        high[index], low[index], radius[index] = _split_infinite(values[index])
+    return Estimate(*(column.reshape(ball.shape) for column in (high, low, radius)))
 
 
-def _split(value: Any) -> tuple[float, float, float]:
+def _split_infinite(value: Any) -> tuple[float, float, float]:
     if not value.is_finite():
         return (np.nan, 0.0, np.inf)
-    high = float(value)
-    if high in (np.inf, -np.inf):
-        return (high, 0.0, 0.0 if abs(value) > _LARGEST else np.inf)
-    rest = value - high
-    low = float(rest)
-    radius = float((rest - low).abs_upper())
-    return (high, low, radius * (1 + 2**-50) + 5e-324 if radius or rest != low else 0.0)
+    # A number from here on is rounded to infinity.
+    overflow = arb(2) ** 1024 - arb(2) ** 970
+    return (float(value), 0.0, 0.0 if value.abs_lower() >= overflow else np.inf)
 
 
-_LARGEST = arb(2) ** 1023
 _make = np.frompyfunc(arb, 1, 1)
+_is_finite = np.frompyfunc(arb.is_finite, 1, 1)
+_is_zero = np.frompyfunc(arb.is_zero, 1, 1)
+_abs_upper = np.frompyfunc(arb.abs_upper, 1, 1)
 
 
 def _balls(value: Any) -> ObjectArray:
@@ -182,12 +189,19 @@ def _unary(arity: int, function: Callable[..., Any]) -> Any:
     return np.frompyfunc(function, arity, 1)
 
 
+_exp, _log1p, _power = _unary(1, arb.exp), _unary(1, arb.log1p), _unary(2, operator.pow)
+_lt, _le, _eq, _ne = (_unary(2, op) for op in (operator.lt, operator.le, operator.eq, operator.ne))
+_gt, _ge = _unary(2, operator.gt), _unary(2, operator.ge)
+
+
 def _expit(x: Any) -> Any:
-    return 1 / (1 + (-x).exp())
+    return 1 / (1 + _exp(-x))
 
 
 def _log_expit(x: Any) -> Any:
-    return -((-x).exp().log1p()) if x > 0 else x - x.exp().log1p()
+    positive = _bools(_gt(x, 0))
+    rest = _log1p(_exp(np.where(positive, -x, x)))
+    return np.where(positive, -rest, x - rest)
 
 
 _UFUNCS: dict[Any, Callable[..., Any]] = {
@@ -198,27 +212,25 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.negative: np.negative,
     np.positive: lambda a: a,
     np.absolute: np.absolute,
-    np.square: _unary(1, lambda a: a**2),
+    np.square: lambda a: _power(a, 2),
     np.power: np.power,
-    np.reciprocal: _unary(1, lambda a: 1 / a),
-    np.exp: _unary(1, arb.exp),
+    np.reciprocal: lambda a: 1 / a,
+    np.exp: _exp,
     np.expm1: _unary(1, arb.expm1),
     np.log: _unary(1, arb.log),
-    np.log1p: _unary(1, arb.log1p),
+    np.log1p: _log1p,
     np.sqrt: _unary(1, arb.sqrt),
     np.tanh: _unary(1, arb.tanh),
     np.sinh: _unary(1, arb.sinh),
     np.cosh: _unary(1, arb.cosh),
     np.sign: _unary(1, arb.sgn),
-    np.maximum: _unary(2, lambda a, b: a.max(b)),
-    np.minimum: _unary(2, lambda a, b: a.min(b)),
+    np.maximum: _unary(2, arb.max),
+    np.minimum: _unary(2, arb.min),
     special.erf: _unary(1, arb.erf),
     special.erfc: _unary(1, arb.erfc),
-    special.expit: _unary(1, _expit),
-    special.log_expit: _unary(1, _log_expit),
+    special.expit: _expit,
+    special.log_expit: _log_expit,
 }
-_lt, _le, _eq, _ne = (_unary(2, op) for op in (operator.lt, operator.le, operator.eq, operator.ne))
-_gt, _ge = _unary(2, operator.gt), _unary(2, operator.ge)
 # For each comparison: when it surely holds, when it surely does not (arb answers True only when certain).
 _COMPARISONS = {
     np.less: (_lt, _ge),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import mpmath
@@ -16,7 +17,10 @@ from hypothesis.strategies import SearchStrategy
 
 from gradcheck import cases
 from gradcheck.checks.examine import examine
+from gradcheck.checks.profile import error_profile
 from gradcheck.checks.semantics import semantics
+from gradcheck.checks.special import table as special_table
+from gradcheck.checks.witness import step_series
 from gradcheck.compare import relative
 from gradcheck.explain import code_for
 from gradcheck.formats import Format, get_format, widen
@@ -29,6 +33,8 @@ from gradcheck.subjects import Implementation, get_subject
 if TYPE_CHECKING:
     from gradcheck.runner.session import Session
 
+# Where the chart of error against step is drawn: inside every formula's bend, away from every kink.
+_SEEN_FROM = -0.7
 ORDERS = {name: order for order, name in enumerate(ORDER_NAMES)}
 Examine = Callable[[Case], Evidence]
 
@@ -102,7 +108,26 @@ def judge(
     if exhaustive and concrete.format.bits == 16 and concrete.formula.elementwise:
         every = cases.exhaustive(concrete.formula, concrete.format, concrete.defaults)
         evidence = replace(evidence.merge(examined(every)), label="exhaustive")
+        _draw_profile(session, concrete, every)
+    _tabulate(session, concrete)
     return record(session, concrete, evidence, started)
+
+
+def _draw_profile(session: Session, bench: Bench, case: Case) -> None:
+    """Keep how the error runs over all inputs, for the report; a subject that fails has none."""
+    assert bench.implementation is not None
+    with contextlib.suppress(Exception):
+        profile = error_profile(bench.implementation, bench.formula, case, ORDERS[bench.cell.check])
+        session.store.artifact("ulp_profile", bench.cell.id, profile)
+
+
+def _tabulate(session: Session, bench: Bench) -> None:
+    """Keep the table of special answers, or the error of the witnesses against the step."""
+    if bench.cell.check == "special" and bench.implementation is not None:
+        rows = special_table(bench.implementation, bench.formula, bench.format, bench.defaults)
+        session.store.artifact("special", bench.cell.id, [asdict(row) for row in rows])
+    if bench.cell.check == "witness" and bench.formula.elementwise:
+        session.store.artifact("step", bench.formula.name, step_series(bench.formula, _SEEN_FROM))
 
 
 def record(session: Session, bench: Bench, evidence: Evidence, started: float) -> Verdict:
@@ -214,16 +239,20 @@ def _first_failure(
     return None
 
 
+_SIMPLEST = tuple(sign * size for size in (1.0, 2.0, 0.5, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0) for sign in (1, -1))
+
+
 def simpler(x: float, fmt: Format) -> Iterator[float]:
     """Yield numbers of the format near or simpler than `x`, the simplest first, `x` itself last.
 
-    They are x with its significand cut to fewer bits; of two, the one with fewer bits is simpler.
+    They are small round numbers, then x with its significand cut to fewer bits, the fewest first.
     """
     if not math.isfinite(x) or x == 0:
         yield x
         return
+    yield from _SIMPLEST
     mantissa, exponent = math.frexp(x)
-    seen = set()
+    seen = set(_SIMPLEST)
     for bits in (*range(1, min(12, fmt.precision)), fmt.precision):
         scaled = mantissa * 2**bits
         for whole in (math.trunc(scaled), math.trunc(scaled) + (1 if x > 0 else -1)):

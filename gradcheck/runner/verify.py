@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from gradcheck import evidence, report
+from gradcheck.article import CLAIMS
 from gradcheck.checks.claims import load_claims
-from gradcheck.document import Document, RunInfo
+from gradcheck.document import Document, NotRunRecord, RunInfo
 from gradcheck.errors import UsageError
 from gradcheck.known import KnownList
 from gradcheck.records import Cell
@@ -75,8 +78,12 @@ def verify(request: Request, watch: Watch | None = None) -> Outcome:
     tested = selftest.require(selftest.run())
     watch.phase("plan")
     cells = plan(selection)
+    expected = _expected_claims(cells, claims)
     path = folder / RUN_FILE
     with evidence.Store.create(path, _info(request, tested), cells) as store:
+
+        for population, counts in _rates().items():
+            store.artifact("rates", population, counts)
 
         def progress() -> int:
             recorded, wanted = store.progress()
@@ -86,13 +93,35 @@ def verify(request: Request, watch: Watch | None = None) -> Outcome:
         watch.phase("checks")
         ended = launch.run_properties(path, request.jobs, request.seed, claims, profile.patience, progress)
         watch.phase("report")
-        return _conclude(store, known, folder, ended)
+        return _conclude(store, known, folder, ended, expected)
 
 
-def _conclude(store: evidence.Store, known: KnownList | None, folder: Path, ended: launch.Ended) -> Outcome:
+def _expected_claims(cells: tuple[Cell, ...], files: tuple[Path, ...]) -> dict[str, str]:
+    """Return id -> formula of every claim that the run has to measure."""
+    formulas = {cell.formula for cell in cells}
+    of_article = {text.id: text.formula for text in CLAIMS if text.formula in formulas}
+    return {**of_article, **{claim.id: "" for path in files for claim in load_claims(path)}}
+
+
+def _with_missing_claims(document: Document, expected: dict[str, str]) -> Document:
+    """A claim without a record is missing like any other planned check."""
+    measured = {claim.id for claim in document.claims}
+    missing = [
+        NotRunRecord(id, formula, "article", "", "claim", evidence.NO_RECORD)
+        for id, formula in expected.items()
+        if id not in measured
+    ]
+    if not missing:
+        return document
+    return msgspec.structs.replace(document, missing=[*document.missing, *missing], exit_code=3)
+
+
+def _conclude(
+    store: evidence.Store, known: KnownList | None, folder: Path, ended: launch.Ended, expected: dict[str, str]
+) -> Outcome:
     if ended.how == "finished":
         store.finish(now())
-    document = store.document(known)
+    document = _with_missing_claims(store.document(known), expected)
     if ended.how == "interrupted":
         document = msgspec.structs.replace(document, exit_code=INTERRUPTED)
     evidence.export(document, folder / EVIDENCE_FILE)
@@ -144,6 +173,12 @@ def _info(request: Request, tested: selftest.SelfTest) -> RunInfo:
 def now() -> str:
     """Return the time, as runs carry it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _rates() -> dict[str, Any]:
+    """Return how often the checks erred on the corpora of right and wrong implementations, as last measured."""
+    path = locate.properties() / "rates.json"
+    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
 
 def _known(path: Path | None) -> KnownList | None:
