@@ -13,7 +13,7 @@ verify: $(READY)
 	$(BIN)/gradcheck verify --profile ci --out reports
 
 test: $(READY)
-	$(BIN)/python -m pytest tests -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest tests -n $(JOBS) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

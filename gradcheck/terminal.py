@@ -129,7 +129,8 @@ def _findings(out: Console, findings: Sequence[FindingRecord]) -> None:
             "known" if finding.known else "new",
             finding.code,
             finding.check,
-            *(_short(number.value) for number in (finding.input, finding.got, finding.expected)),
+            _short(finding.input.value),
+            *_apart(finding.got.value, finding.expected.value),
         )
         for finding in ordered[:MANY]
     ]
@@ -141,11 +142,20 @@ def _findings(out: Console, findings: Sequence[FindingRecord]) -> None:
         out.print(f"next: gradcheck explain {inert(new.code)}; gradcheck replay {inert(new.id)}")
 
 
-def _short(number: str) -> str:
+def _short(number: str, digits: int = 6) -> str:
     try:
-        return f"{float(number):.6g}"
+        return f"{float(number):.{digits}g}"
     except ValueError:
         return number
+
+
+def _apart(got: str, expected: str) -> tuple[str, str]:
+    """Return both numbers with as many digits as it takes to see them differ."""
+    for digits in (6, 9, 12, 15):
+        shown = _short(got, digits), _short(expected, digits)
+        if shown[0] != shown[1]:
+            return shown
+    return got, expected
 
 
 def _claims(out: Console, document: Document) -> None:

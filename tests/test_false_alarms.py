@@ -8,7 +8,7 @@ from gradcheck.formats import get_format
 from gradcheck.formulas import get_formula
 from gradcheck.records import Verdict
 from tests.correct import CORRECT
-from tests.detection import ALARMS, examined
+from tests.detection import FEWER_ALARMS, examined
 
 # In this order, neighbours share the truth of the same cases.
 PAIRS = sorted(
@@ -33,7 +33,7 @@ def test_a_correct_implementation_is_not_accused(variant, name):
     implementation = variant.implement(fmt)
     for check in checks_of(variant, implementation):
         evidence = examined(
-            implementation, variant.formula, fmt, check, None, small=variant.slow, profile=ALARMS
+            implementation, variant.formula, fmt, check, None, small=variant.slow, profile=FEWER_ALARMS
         )
         assert evidence.verdict is not Verdict.WRONG, (check, evidence)
         assert evidence.compared > 0, check

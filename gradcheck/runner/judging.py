@@ -247,10 +247,10 @@ def simpler(x: float, fmt: Format) -> Iterator[float]:
 
     They are small round numbers, then x with its significand cut to fewer bits, the fewest first.
     """
+    yield from _SIMPLEST
     if not math.isfinite(x) or x == 0:
         yield x
         return
-    yield from _SIMPLEST
     mantissa, exponent = math.frexp(x)
     seen = set(_SIMPLEST)
     for bits in (*range(1, min(12, fmt.precision)), fmt.precision):
