@@ -162,9 +162,9 @@ def _worst(
         return None
     with np.errstate(all="ignore"):
         ratio = np.where(outcome.error == 0, 0.0, outcome.error / outcome.bound)
-    ratio = np.where(np.isnan(ratio), np.inf, np.minimum(ratio, 1e300))
-    flat = np.where(outcome.compared, rung * 1e301 + ratio, -1.0).ravel()
-    index = int(np.argmax(flat))
+    ratio = np.where(np.isnan(ratio), np.inf, ratio)
+    rungs = np.where(outcome.compared, rung, -1)
+    index = int(np.argmax(np.where(rungs == rungs.max(), ratio, -1.0)))
     point = tuple(float(a.ravel()[index]) for a in inputs if a.shape == got.shape)
 
     def pick(values: Float64Array) -> float:
