@@ -152,21 +152,26 @@ def directions(seed: int, shape: tuple[int, ...], fmt: Format) -> Array:
     return np.asarray(_signs(rng, shape) * 2.0 ** rng.integers(-1, 2, shape)).astype(fmt.dtype)
 
 
-def option_values(option: Option) -> st.SearchStrategy[Any]:
-    """Draw one option: its default, or anything in its valid range."""
+def option_values(option: Option, varied: bool = False) -> st.SearchStrategy[Any]:
+    """Draw one option: its default, or anything in its valid range; `varied` leaves the default out."""
     if option.choices:
         return st.sampled_from(option.choices)
     if option.low is None or option.high is None:
         return st.just(option.default)
     drawn = st.floats(option.low, option.high, allow_subnormal=False).map(lambda v: float(f"{v:.4g}"))
     inside = drawn.map(lambda v: min(max(v, float(option.low or 0)), float(option.high or 0)))
-    return st.one_of(st.just(option.default), inside)
+    return inside if varied else st.one_of(st.just(option.default), inside)
 
 
-def options_of(formula: Formula, fixed: dict[str, Any] | None = None) -> st.SearchStrategy[dict[str, Any]]:
+def options_of(
+    formula: Formula, fixed: dict[str, Any] | None = None, varied: bool = False
+) -> st.SearchStrategy[dict[str, Any]]:
     """Draw all options of a formula; those that the implementation fixes keep their value."""
     fixed = fixed or {}
-    drawn = {o.name: st.just(fixed[o.name]) if o.name in fixed else option_values(o) for o in formula.options}
+    drawn = {
+        option.name: st.just(fixed[option.name]) if option.name in fixed else option_values(option, varied)
+        for option in formula.options
+    }
     return st.fixed_dictionaries(drawn)
 
 
@@ -175,9 +180,15 @@ def _points(formula: Formula, options: dict[str, Any]) -> tuple[float, ...]:
 
 
 def elementwise(
-    formula: Formula, fmt: Format, size: int, *, fixed: dict[str, Any] | None = None, specials: bool = True
+    formula: Formula,
+    fmt: Format,
+    size: int,
+    *,
+    fixed: dict[str, Any] | None = None,
+    specials: bool = True,
+    varied: bool = False,
 ) -> st.SearchStrategy[Case]:
-    """Draw a case of `size` elements for a formula of one input."""
+    """Draw a case of `size` elements for a formula of one input; `varied` leaves default options out."""
 
     def make(family: str, seed: int, options: dict[str, Any]) -> Case:
         kinks = _points(formula, options)
@@ -187,7 +198,7 @@ def elementwise(
         return Case(family, fmt, (array,), cotangents(seed, array.shape, fmt), options, seed, specials=count)
 
     seeds = st.integers(0, 2**32 - 1)
-    return st.builds(make, st.sampled_from(sorted(FAMILIES)), seeds, options_of(formula, fixed))
+    return st.builds(make, st.sampled_from(sorted(FAMILIES)), seeds, options_of(formula, fixed, varied))
 
 
 def exhaustive(formula: Formula, fmt: Format, options: dict[str, Any], seed: int = 0) -> Case:

@@ -109,8 +109,8 @@ CODES: tuple[Explanation, ...] = (
     Explanation(
         "SPECIAL-UNSTABLE",
         "An answer at a special number is that of a form which is known to lose it.",
-        "The answer at 0, -0, an infinity, NaN, the largest or the least number is not among the accepted ones, "
-        "but a listed unstable text gives it, such as an overflow to infinity where the value is finite.",
+        "The answer at 0, -0, an infinity, NaN, the largest or the least number is not an accepted "
+        "one, but a listed unstable text gives it: an overflow to infinity where the value is finite, say.",
         "The answer is compared with the formula's table of accepted answers and with the unstable texts, "
         "exactly where it is a zero, an infinity or NaN.",
         _REPRODUCE + " The text that explains it is named.",

@@ -86,5 +86,7 @@ def test_a_slope_rebuilt_from_the_rounded_sigmoid_is_told_to_lose_its_digits_in_
 def test_a_relative_difference_of_1e_25_is_not_lost():
     from gradcheck.arithmetic.exact import exact
 
-    shifted = measured("F08", lambda np, x: (formulas.sigmoid(x) * exact("1.0000000000000000000000001"), formulas.sigmoid(x)))
+    shifted = measured(
+        "F08", lambda np, x: (formulas.sigmoid(x) * exact("1.0000000000000000000000001"), formulas.sigmoid(x))
+    )
     assert shifted.verdict == "refuted"

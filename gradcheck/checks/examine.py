@@ -16,7 +16,7 @@ from gradcheck.cases import binades, directions
 from gradcheck.checks.reference import Reference, reference
 from gradcheck.checks.semantics import semantics
 from gradcheck.compare import breach, judge, to_evidence
-from gradcheck.formats import Format, widen
+from gradcheck.formats import FORMATS, Format, widen
 from gradcheck.oracles.truth import Query, texts
 from gradcheck.records import DERIVATIVE, SECOND, VALUE, Case, Evidence, Formula, Worst
 from gradcheck.subjects.implementation import Implementation
@@ -47,7 +47,8 @@ def near_constant(values: Float64Array) -> bool:
 
 
 def _examined(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
-    before = [array.tobytes() for array in case.inputs]
+    given = (*case.inputs, *case.directions, *(() if case.cotangent is None else (case.cotangent,)))
+    before = [array.tobytes() for array in given]
     size = int(math.prod(case.inputs[0].shape))
     cotangent = case.cotangent
     along: tuple[Any, ...] = ()
@@ -70,8 +71,12 @@ def _examined(implementation: Implementation, formula: Formula, case: Case, orde
     except Exception as error:
         text = "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:]
         return breach("raised", max(size, 1), _first_input(case), f"{type(error).__name__}: {error}\n{text}")
-    evidence = _compared(formula, case, order, outputs, cotangent, along)
-    if [array.tobytes() for array in case.inputs] != before:
+    wanted = len(case.inputs) if order else 1
+    if not isinstance(outputs, tuple | list) or len(outputs) != wanted:
+        count = len(outputs) if isinstance(outputs, tuple | list) else type(outputs).__name__
+        return breach("shape", 1, _first_input(case), f"expected {wanted} gradients, got {count}")
+    evidence = _compared(formula, case, order, tuple(outputs), cotangent, along)
+    if [array.tobytes() for array in given] != before:
         evidence = evidence.merge(breach("mutation", 1, _first_input(case), "an input was written to"))
     if any(_shares(output, array) for output in outputs for array in case.inputs):
         note = "the result shares memory with an input: writing to one changes the other"
@@ -166,7 +171,8 @@ def _as_array(
     if array.dtype != fmt.dtype:
         problem = ("format", f"expected {fmt.name}, got {array.dtype}")
     if array.shape != shape:
-        problem = ("shape", f"expected shape {shape}, got {array.shape}")
+        return None, ("shape", f"expected shape {shape}, got {array.shape}")
+    if array.dtype.kind not in "fiub" and array.dtype not in [known.dtype for known in FORMATS]:
         return None, problem
     return widen(array), problem
 
@@ -238,8 +244,11 @@ def _zero_signs(
             return Evidence()
     index = int(np.argmax(bad))
     point = (float(x[index]),)
-    expected = float(np.copysign(0.0, sign[index]))
-    worst = Worst(point, float(got[index]), expected, 0.0, 0.0, 0.0, index, int(x.size))
+    expected = float(truth.lower.high[index])
+    ulp = abs(expected) / float(case.format.ulp(expected))
+    worst = Worst(
+        point, float(got[index]), expected, abs(expected), 0.0, ulp, index, int(x.size), "sign of zero"
+    )
     return replace(breach("zero sign", int(bad.sum()), worst), compared=0)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from gradcheck.checks.reference import reference
@@ -26,7 +24,9 @@ def error_profile(
         got, cotangent = implementation.forward(case.inputs, case.options), None
     else:
         assert implementation.vjp is not None and case.cotangent is not None
-        (got,) = implementation.vjp(case.inputs, case.cotangent, case.options)
+        (gradient,) = implementation.vjp(case.inputs, case.cotangent, case.options)
+        assert gradient is not None
+        got = gradient
         cotangent = widen(case.cotangent)[finite]
     query = Query(formula, order, case.format, (x[finite],), case.options, cotangent)
     known = reference(query)
@@ -38,4 +38,3 @@ def error_profile(
         "x": [float(np.median(x[finite][place])) for place in places],
         "ulp": [float(ulp[place].max()) for place in places],
     }
-

@@ -130,7 +130,8 @@ def _limit(
         limit = float(formula.limits(**formula.complete(options))[order][int(point > 0)])
         if not math.isfinite(limit):
             return limit, None
-        x = np.array([math.copysign(fmt.largest, point)])
+        # Not the largest number itself, where an intermediate sum may overflow and the bound says little.
+        x = np.array([math.copysign(fmt.largest / 4, point)])
         (bound,) = bounds(_query(formula, order, fmt, options, x), Model(fmt))
         low, high = float(bound.accepted.lo[0]), float(bound.accepted.hi[0])
         rounded = float(fmt.round(limit))

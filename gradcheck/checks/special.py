@@ -12,7 +12,7 @@ from gradcheck.cases import special_values
 from gradcheck.checks.examine import examine
 from gradcheck.checks.semantics import semantics
 from gradcheck.formats import Format, widen
-from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula, Verdict
+from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula
 from gradcheck.subjects.implementation import Implementation
 
 
@@ -70,9 +70,9 @@ def _row(
         got = "none" if output is None else repr(float(widen(output).ravel()[0]))
     except Exception as error:
         got = type(error).__name__
-    accepted = examine(implementation, formula, case, order).verdict
+    refused = examine(implementation, formula, case, order).verdict.is_finding
     limit, textbook = (repr(known.limit), repr(known.textbook)) if known else ("finite", "finite")
-    return Row(_label(point, fmt), name, limit, textbook, got, accepted is not Verdict.WRONG)
+    return Row(_label(point, fmt), name, limit, textbook, got, not refused)
 
 
 def _is_exact(point: float) -> bool:

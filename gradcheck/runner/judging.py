@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import mpmath
 import numpy as np
-from hypothesis import given
-from hypothesis import settings as Settings
 from hypothesis.strategies import SearchStrategy
 
 from gradcheck import cases
@@ -27,7 +26,19 @@ from gradcheck.formats import Format, get_format, widen
 from gradcheck.formulas import get_formula
 from gradcheck.oracles import second_truth
 from gradcheck.oracles.truth import Query, at_kink, confirmed
-from gradcheck.records import DERIVATIVE, ORDER_NAMES, SECOND, VALUE, Case, Cell, Evidence, Finding, Formula, Verdict, Worst
+from gradcheck.records import (
+    DERIVATIVE,
+    ORDER_NAMES,
+    SECOND,
+    VALUE,
+    Case,
+    Cell,
+    Evidence,
+    Finding,
+    Formula,
+    Verdict,
+    Worst,
+)
 from gradcheck.subjects import Implementation, get_subject
 
 if TYPE_CHECKING:
@@ -64,11 +75,11 @@ def bench(cell: Cell) -> Bench:
     return Bench(cell, formula, fmt, get_subject(cell.subject).implement(formula, fmt, form))
 
 
-def draw(bench: Bench, elements: int, *, specials: bool = True) -> SearchStrategy[Case]:
-    """Return the strategy of cases for a cell."""
+def draw(bench: Bench, elements: int, *, varied: bool = False) -> SearchStrategy[Case]:
+    """Return the strategy of cases for a cell; `varied` draws no default options."""
     fixed = dict(bench.implementation.options) if bench.implementation else {}
     if bench.formula.elementwise:
-        return cases.elementwise(bench.formula, bench.format, elements, fixed=fixed, specials=specials)
+        return cases.elementwise(bench.formula, bench.format, elements, fixed=fixed, varied=varied)
     return cases.several_inputs(bench.formula, bench.format, min(33, max(2, elements // 30)), fixed=fixed)
 
 
@@ -82,7 +93,7 @@ def collect(session: Session, strategy: SearchStrategy[Case], check: Examine, sh
         nonlocal total
         total = total.merge(check(case))
 
-    given(strategy)(Settings(settings, max_examples=examples)(run))()
+    hypothesis.given(strategy)(hypothesis.settings(settings, max_examples=examples)(run))()
     return total
 
 
@@ -103,8 +114,21 @@ def judge(
             return found
         return relative(found, check(base, concrete.formula, case), "the function")
 
-    elements = session.profile.elements if concrete.implementation else max(40, session.profile.elements // 10)
-    evidence = collect(session, draw(concrete, elements), examined, share)
+    elements = (
+        session.profile.elements if concrete.implementation else max(40, session.profile.elements // 10)
+    )
+    # With few cases, chance would decide whether an option is ever other than its default: draw others only,
+    # and take the first case with the defaults as well.
+    few = share < 1 and bool(concrete.formula.options)
+    default: list[Case] = []
+
+    def both(case: Case) -> Evidence:
+        if default or not few:
+            return examined(case)
+        default.append(replace(case, options=concrete.defaults))
+        return examined(case).merge(examined(default[0]))
+
+    evidence = collect(session, draw(concrete, elements, varied=few), both, share)
     if exhaustive and concrete.format.bits == 16 and concrete.formula.elementwise:
         every = cases.exhaustive(concrete.formula, concrete.format, concrete.defaults)
         evidence = replace(evidence.merge(examined(every)), label="exhaustive")
@@ -155,7 +179,8 @@ def _finding(bench: Bench, evidence: Evidence) -> Finding:
     with_options = f" with {', '.join(f'{k}={v}' for k, v in shown.items())}" if shown else ""
     message = (
         f"{cell.formula} ({what}) of {cell.subject} in {cell.format}{with_options} answers {worst.got!r} "
-        f"at ({point}), where {worst.expected!r} is right: {worst.ulp:.3g} ULP off, {worst.bound:.3g} allowed{by}."
+        f"at ({point}), where {worst.expected!r} is right: {worst.ulp:.3g} ULP off, "
+        f"{worst.bound:.3g} allowed{by}."
     )
     return Finding(code, cell, evidence, message, _reproduction(bench, evidence))
 
@@ -239,7 +264,9 @@ def _first_failure(
     return None
 
 
-_SIMPLEST = tuple(sign * size for size in (1.0, 2.0, 0.5, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0) for sign in (1, -1))
+_SIMPLEST = tuple(
+    sign * size for size in (1.0, 2.0, 0.5, 3.0, 4.0, 8.0, 16.0, 32.0, 64.0) for sign in (1, -1)
+)
 
 
 def simpler(x: float, fmt: Format) -> Iterator[float]:

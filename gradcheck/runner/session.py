@@ -95,7 +95,6 @@ class Session:
         """Write the evidence of `cell`; safe from several processes at once."""
         self.store.record(cell, evidence, findings, seconds, confirmation or {})
 
-
     def judge(
         self, cell: Cell, check: Callable[..., Evidence], *, share: float = 1.0, exhaustive: bool = False
     ) -> Verdict:
@@ -108,7 +107,6 @@ class Session:
         from gradcheck.runner import judging
 
         return judging.judge(self, cell, check, share, exhaustive)
-
 
     def measure(self, claim: Claim) -> ClaimRecord | None:
         """Measure a claim, record what was found and return it; None if the run is not about its formula."""

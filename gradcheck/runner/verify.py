@@ -81,7 +81,6 @@ def verify(request: Request, watch: Watch | None = None) -> Outcome:
     expected = _expected_claims(cells, claims)
     path = folder / RUN_FILE
     with evidence.Store.create(path, _info(request, tested), cells) as store:
-
         for population, counts in _rates().items():
             store.artifact("rates", population, counts)
 
@@ -117,7 +116,11 @@ def _with_missing_claims(document: Document, expected: dict[str, str]) -> Docume
 
 
 def _conclude(
-    store: evidence.Store, known: KnownList | None, folder: Path, ended: launch.Ended, expected: dict[str, str]
+    store: evidence.Store,
+    known: KnownList | None,
+    folder: Path,
+    ended: launch.Ended,
+    expected: dict[str, str],
 ) -> Outcome:
     if ended.how == "finished":
         store.finish(now())
@@ -176,7 +179,7 @@ def now() -> str:
 
 
 def _rates() -> dict[str, Any]:
-    """Return how often the checks erred on the corpora of right and wrong implementations, as last measured."""
+    """Return how often the checks erred on the corpora of right and wrong code, as last measured."""
     path = locate.properties() / "rates.json"
     return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
