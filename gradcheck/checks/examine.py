@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcheck.arithmetic.plain import evaluate
-from gradcheck.cases import binades, directions
+from gradcheck.cases import binades, cotangents, directions
 from gradcheck.checks.reference import Reference, reference
 from gradcheck.checks.semantics import semantics
 from gradcheck.compare import breach, judge, to_evidence
@@ -24,6 +24,8 @@ from gradcheck.subjects.implementation import Implementation
 Float64Array = NDArray[np.float64]
 
 _TRACEBACK_LIMIT = 1200
+_MESSAGE_LIMIT = 400
+_STORED = frozenset(fmt.dtype for fmt in FORMATS)
 
 
 def examine(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
@@ -47,51 +49,67 @@ def near_constant(values: Float64Array) -> bool:
 
 
 def _examined(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
-    given = (*case.inputs, *case.directions, *(() if case.cotangent is None else (case.cotangent,)))
-    before = [array.tobytes() for array in given]
-    size = int(math.prod(case.inputs[0].shape))
-    cotangent = case.cotangent
-    along: tuple[Any, ...] = ()
+    cotangent, along = _factors(formula, case, order)
+    handed = (*case.inputs, *([] if cotangent is None else [cotangent]), *along)
+    # What is judged are copies: an implementation that writes to its inputs is held to what it was given.
+    kept = tuple(array.copy() for array in handed)
+    count = len(case.inputs)
+    given = replace(case, inputs=kept[:count])
     try:
-        if order == VALUE:
-            outputs: tuple[Any, ...] = (implementation.forward(case.inputs, case.options),)
-        else:
-            if cotangent is None:
-                shape = np.shape(implementation.forward(case.inputs, case.options))
-                cotangent = _cotangent(case, shape)
-            if order == DERIVATIVE:
-                assert implementation.vjp is not None
-                outputs = implementation.vjp(case.inputs, cotangent, case.options)
-            else:
-                assert implementation.second is not None
-                along = case.directions or tuple(
-                    directions(case.seed + k, a.shape, case.format) for k, a in enumerate(case.inputs)
-                )
-                outputs = implementation.second(case.inputs, cotangent, along, case.options)
-    except Exception as error:
-        text = "".join(traceback.format_exception(error))[-_TRACEBACK_LIMIT:]
-        return breach("raised", max(size, 1), _first_input(case), f"{type(error).__name__}: {error}\n{text}")
-    wanted = len(case.inputs) if order else 1
-    if not isinstance(outputs, tuple | list) or len(outputs) != wanted:
-        count = len(outputs) if isinstance(outputs, tuple | list) else type(outputs).__name__
-        return breach("shape", 1, _first_input(case), f"expected {wanted} gradients, got {count}")
-    evidence = _compared(formula, case, order, tuple(outputs), cotangent, along)
-    if [array.tobytes() for array in given] != before:
-        evidence = evidence.merge(breach("mutation", 1, _first_input(case), "an input was written to"))
+        outputs = _called(implementation, case, order, cotangent, along)
+        expected = _expected_shapes(formula, given, order)
+        if len(outputs) != len(expected):
+            note = f"expected a tuple of {len(expected)} gradients, got {len(outputs) or 'none'}"
+            return breach("shape", 1, _first_input(given), note)
+        read = [_as_array(o, shape, case.format, order) for o, shape in zip(outputs, expected, strict=True)]
+    except (Exception, SystemExit) as error:
+        size = int(math.prod(case.inputs[0].shape))
+        return breach("raised", max(size, 1), _first_input(given), _shown(error))
+    factors = (None, ()) if cotangent is None else (kept[count], kept[count + 1 :])
+    evidence = _compared(formula, given, order, outputs, read, *factors)
+    if any(array.tobytes() != copy.tobytes() for array, copy in zip(handed, kept, strict=True)):
+        evidence = evidence.merge(breach("mutation", 1, _first_input(given), "an input was written to"))
     if any(_shares(output, array) for output in outputs for array in case.inputs):
         note = "the result shares memory with an input: writing to one changes the other"
-        evidence = evidence.merge(breach("mutation", 1, _first_input(case), note))
+        evidence = evidence.merge(breach("mutation", 1, _first_input(given), note))
     return evidence
+
+
+def _factors(formula: Formula, case: Case, order: int) -> tuple[Any, tuple[Any, ...]]:
+    """Return the cotangent and the directions; those that the case lacks are drawn from its seed."""
+    if order == VALUE:
+        return None, ()
+    cotangent = case.cotangent
+    if cotangent is None:
+        cotangent = cotangents(case.seed, _output_shape(formula, case), case.format)
+    if order == DERIVATIVE:
+        return cotangent, ()
+    drawn = (directions(case.seed + k, a.shape, case.format) for k, a in enumerate(case.inputs))
+    return cotangent, case.directions or tuple(drawn)
+
+
+def _called(
+    implementation: Implementation, case: Case, order: int, cotangent: Any, along: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    if order == VALUE:
+        return (implementation.forward(case.inputs, case.options),)
+    if order == DERIVATIVE:
+        assert implementation.vjp is not None
+        outputs: Any = implementation.vjp(case.inputs, cotangent, case.options)
+    else:
+        assert implementation.second is not None
+        outputs = implementation.second(case.inputs, cotangent, along, case.options)
+    return tuple(outputs) if isinstance(outputs, tuple | list) else ()
+
+
+def _shown(error: BaseException) -> str:
+    """Return the error and the end of its traceback, in bounded length, also if it cannot be printed."""
+    lines = traceback.format_exception(error)
+    return f"{lines[-1].strip()[:_MESSAGE_LIMIT]}\n{''.join(lines)[-_TRACEBACK_LIMIT:]}"
 
 
 def _shares(output: Any, array: Any) -> bool:
     return isinstance(output, np.ndarray) and output.size > 0 and bool(np.may_share_memory(output, array))
-
-
-def _cotangent(case: Case, shape: tuple[int, ...]) -> Any:
-    from gradcheck.cases import cotangents
-
-    return cotangents(case.seed, shape, case.format)
 
 
 def _first_input(case: Case, where: int = 0) -> Worst:
@@ -101,22 +119,24 @@ def _first_input(case: Case, where: int = 0) -> Worst:
 
 
 def _compared(
-    formula: Formula, case: Case, order: int, outputs: tuple[Any, ...], cotangent: Any, along: tuple[Any, ...]
+    formula: Formula,
+    case: Case,
+    order: int,
+    outputs: tuple[Any, ...],
+    read: list[tuple[Float64Array | None, tuple[str, str] | None]],
+    cotangent: Any,
+    along: tuple[Any, ...],
 ) -> Evidence:
-    expected_shapes = (
-        [np.shape(a) for a in case.inputs] if order else [_output_shape(formula, case, cotangent)]
-    )
+    expected_shapes = _expected_shapes(formula, case, order)
     total = Evidence()
-    arrays: list[Float64Array | None] = []
-    for output, shape in zip(outputs, expected_shapes, strict=True):
-        array, problem = _as_array(output, shape, case.format)
-        arrays.append(array)
+    arrays = [array for array, _ in read]
+    for _, problem in read:
         if problem is not None:
             kind, note = problem
             total = total.merge(breach(kind, 1, _first_input(case), note))
     if formula.elementwise:
         (array,) = arrays
-        missing = outputs[0] is None
+        missing = bool(order) and outputs[0] is None
         if missing:
             array = np.zeros(expected_shapes[0])
         if array is not None:
@@ -127,7 +147,7 @@ def _compared(
     query = Query(formula, order, case.format, inputs, case.options, _double(cotangent), _doubles(along))
     known = reference(query if order else replace(query, cotangent=None, directions=()))
     for place, (array, truth, bound) in enumerate(zip(arrays, known.truths, known.bounds, strict=True)):
-        missing = outputs[place] is None
+        missing = bool(order) and outputs[place] is None
         got = np.zeros(expected_shapes[place]) if missing else array
         if got is None:
             continue
@@ -153,7 +173,13 @@ def _doubles(arrays: tuple[Any, ...]) -> tuple[Float64Array, ...]:
     return tuple(widen(array) for array in arrays)
 
 
-def _output_shape(formula: Formula, case: Case, cotangent: Any) -> tuple[int, ...]:
+def _expected_shapes(formula: Formula, case: Case, order: int) -> list[tuple[int, ...]]:
+    if order == VALUE:
+        return [_output_shape(formula, case)]
+    return [tuple(np.shape(array)) for array in case.inputs]
+
+
+def _output_shape(formula: Formula, case: Case) -> tuple[int, ...]:
     if formula.elementwise:
         return tuple(np.shape(case.inputs[0]))
     result = formula.value(*(widen(a) for a in case.inputs), **formula.complete(case.options))
@@ -161,20 +187,24 @@ def _output_shape(formula: Formula, case: Case, cotangent: Any) -> tuple[int, ..
 
 
 def _as_array(
-    output: Any, shape: tuple[int, ...], fmt: Format
+    output: Any, shape: tuple[int, ...], fmt: Format, order: int
 ) -> tuple[Float64Array | None, tuple[str, str] | None]:
-    """Return the output in float64 and what is wrong with its shape or format, if anything."""
+    """Return the output in float64 and what is wrong with its shape or format, if anything.
+
+    None stands for a gradient of zero. Raises what the output raises when it is read.
+    """
     if output is None:
-        return None, None
+        return None, None if order else ("shape", f"expected an array of shape {shape}, got None")
     array = np.asarray(output)
-    problem = None
-    if array.dtype != fmt.dtype:
-        problem = ("format", f"expected {fmt.name}, got {array.dtype}")
     if array.shape != shape:
         return None, ("shape", f"expected shape {shape}, got {array.shape}")
-    if array.dtype.kind not in "fiub" and array.dtype not in [known.dtype for known in FORMATS]:
-        return None, problem
-    return widen(array), problem
+    if isinstance(output, np.ma.MaskedArray):
+        return None, ("format", f"expected {fmt.name}, got a masked array")
+    if array.dtype == fmt.dtype:
+        return widen(array), None
+    problem = ("format", f"expected {fmt.name}, got {array.dtype}")
+    numeric = array.dtype.kind in "fiub" or array.dtype in _STORED
+    return (widen(array) if numeric else None), problem
 
 
 def _elementwise(
@@ -247,7 +277,15 @@ def _zero_signs(
     expected = float(truth.lower.high[index])
     ulp = abs(expected) / float(case.format.ulp(expected))
     worst = Worst(
-        point, float(got[index]), expected, abs(expected), 0.0, ulp, index, int(x.size), "sign of zero"
+        point,
+        float(got[index]),
+        expected,
+        abs(expected),
+        abs(expected),
+        ulp,
+        index,
+        int(x.size),
+        "sign of zero",
     )
     return replace(breach("zero sign", int(bad.sum()), worst), compared=0)
 

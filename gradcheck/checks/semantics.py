@@ -151,8 +151,9 @@ def _query(formula: Formula, order: int, fmt: Format, options: Options, x: Float
 
 
 def _beside(formula: Formula, fmt: Format, options: Options, point: float) -> float:
-    """Return the value at the least number on the side that the sign of zero names."""
-    x = np.array([math.copysign(fmt.least_subnormal, point)])
+    """Return the value at the least normal number on the side that the sign of zero names."""
+    # Not the least subnormal: in float64 the truth beside it may itself underflow, and would count as flat.
+    x = np.array([math.copysign(fmt.least_normal, point)])
     (truth,) = truths(_query(formula, VALUE, fmt, options, x))
     return float(truth.lower.high[0])
 
