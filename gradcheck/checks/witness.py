@@ -190,12 +190,29 @@ def step_series(formula: Formula, x: float) -> dict[str, Any]:
     for name, order in (("central", 2), ("richardson", 4)):
         ladder = central(f, point, noise, order=order)
         rows = zip(ladder.steps[:, 0], ladder.differences[:, 0], ladder.estimates[:, 0], strict=True)
-        series[name] = [[float(h), abs(float(d) - exact), float(e)] for h, d, e in rows if np.isfinite(e)]
+        series[name] = [
+            [float(h), _seen(abs(float(d) - exact)), _seen(float(e))] for h, d, e in rows if np.isfinite(e)
+        ]
     if formula.analytic and formula.textbook is not None:
         textbook = formula.textbook
         options = {option.name: option.default for option in formula.options}
-        series["complex"] = [
-            [h, abs(float(complex_step(lambda z: textbook(z, **options), point, h)[0]) - exact), 0.0]
-            for h in (2.0**-k for k in range(4, 64, 4))
-        ]
+        series["complex"] = _complex_series(lambda z: textbook(z, **options), x, exact)
     return {"x": x, "exact": repr(exact), "series": series}
+
+
+def _complex_series(text: Callable[..., Any], x: float, exact: float) -> list[list[float]]:
+    """Return the rows of the complex step: the change to the next step bounds the truncation, to which the
+    rounding of the text is added.
+    """
+    steps = [2.0**-k for k in range(4, 68, 4)]
+    answers = [float(complex_step(text, np.array([x]), h)[0]) for h in steps]
+    rounding = _COMPLEX_UNITS * FLOAT64.roundoff * abs(exact)
+    return [
+        [h, _seen(abs(answer - exact)), _seen(1.01 * abs(answer - following) + rounding)]
+        for h, answer, following in zip(steps[:-1], answers[:-1], answers[1:], strict=True)
+    ]
+
+
+def _seen(size: float) -> float:
+    """Return an error as a chart shows it: what is far below any rounding error is nothing."""
+    return size if size > 1e-20 else 0.0
