@@ -81,19 +81,23 @@ def verify(explore: bool, seed: int | None, jobs: int | None, quiet: bool, **ask
 @click.option("--out", type=PATH, help="Folder of the report.  [default: the run's folder]")
 @click.option("--known", type=PATH, metavar="FILE", help="List of known findings.")
 @click.option("--json", "as_json", is_flag=True, help="Print evidence.json instead of writing a page.")
-def report(run: Path, out: Path | None, known: Path | None, as_json: bool) -> int:
+@click.option("--known-template", is_flag=True, help="Print entries of the known list for new findings.")
+def report(run: Path, out: Path | None, known: Path | None, as_json: bool, known_template: bool) -> int:
     """Render the page of a finished run (a run.sqlite) again."""
-    import tempfile
-
     from gradcheck import evidence
     from gradcheck import report as pages
     from gradcheck.runner.folder import prepare
 
     document = _document(run, known)
     if as_json:
-        with tempfile.TemporaryDirectory(prefix="gradcheck-") as folder:
-            evidence.export(document, Path(folder) / "evidence.json")
-            click.echo((Path(folder) / "evidence.json").read_bytes(), nl=False)
+        click.echo(evidence.to_json(document), nl=False)
+        return OK
+    if known_template:
+        from gradcheck.known import known_entry_text
+
+        for finding in document.findings:
+            if not finding.known:
+                click.echo(known_entry_text(finding, document.run.versions))
         return OK
     page = pages.write(document, prepare(out or run.parent))
     terminal.console().print(f"report: {terminal.inert(page)}")
@@ -181,10 +185,13 @@ def doctor() -> int:
 def _document(run: Path, known: Path | None = None) -> Any:
     from gradcheck import evidence
     from gradcheck.known import KnownList
+    from gradcheck.runner import locate
 
+    # The list that `verify` takes by itself, so that a page rendered again says what the first one said.
+    chosen = known or locate.known(locate.properties())
     store = evidence.Store.open(run)
     try:
-        return store.document(None if known is None else KnownList.load(known))
+        return store.document(None if chosen is None else KnownList.load(chosen))
     finally:
         store.close()
 
