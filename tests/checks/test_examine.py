@@ -132,3 +132,13 @@ def test_evidence_says_what_was_drawn(fmt):
     assert evidence.families == {"plain": 33} and evidence.cases == 1
     assert evidence.options == {"alpha": 0.5} and evidence.specials == 2
     assert sum(evidence.binades.values()) == 33
+
+
+def test_a_draw_that_is_saturated_throughout_tests_nothing() -> None:
+    x = np.linspace(40.0, 60.0, 64)
+    case = Case("saturated", FLOAT64, (x,), np.ones(64), {})
+    sigmoid = get_formula("sigmoid")
+    implementation = NUMPY.implement(sigmoid, FLOAT64)
+    assert value(implementation, sigmoid, case).verdict is Verdict.VACUOUS
+    wider = replace(case, inputs=(np.linspace(-10.0, 60.0, 64),))
+    assert value(implementation, sigmoid, wider).verdict.passed
