@@ -137,5 +137,22 @@ def session_from_environment() -> Session | None:
     path = os.environ.get(RUN_VARIABLE)
     if not path:
         return None
+    _load_everything()
     claims = os.environ.get(CLAIMS_VARIABLE, "")
     return open_session(Path(path), tuple(Path(item) for item in claims.split(os.pathsep) if item))
+
+
+def _load_everything() -> None:
+    """Import every module of the package before anything is drawn.
+
+    Hypothesis mixes constants from the source of the modules that are loaded into what it draws. Were they
+    loaded one by one, the draws of a cell would depend on which cells its worker had taken before.
+    """
+    import importlib
+    import pkgutil
+
+    import gradcheck
+
+    for module in pkgutil.walk_packages(gradcheck.__path__, "gradcheck."):
+        if not module.name.endswith("__main__") and "_properties" not in module.name:
+            importlib.import_module(module.name)
