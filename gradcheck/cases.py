@@ -7,7 +7,7 @@ element by element gives few distinct values beyond a hundred elements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gradcheck.formats import Format, widen
-from gradcheck.records import Array, Case, Formula, Option
+from gradcheck.records import Arrangement, Array, Case, Choose, Formula, Option
 
 Float64Array = NDArray[np.float64]
 Generator = np.random.Generator
@@ -90,6 +90,26 @@ def _offset(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Floa
     return np.asarray(rng.choice([-1.0, 1.0]) * 10.0 ** rng.uniform(0, 3) + rng.normal(size=size))
 
 
+def _scaled(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
+    """Of one magnitude, anywhere where squares neither over- nor underflow in the format."""
+    reach = 0.9 * math.log10(2.0) * min(fmt.emax, -fmt.emin) / 2
+    return np.asarray(rng.normal(size=size) * 10.0 ** rng.uniform(-min(reach, 30), min(reach, 30)))
+
+
+def _large_mean(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
+    """Mean over deviation up to a million, but never so much that the format drops the deviation."""
+    reach = min(6.0, (fmt.precision - 4) * math.log10(2.0))
+    return np.asarray(rng.choice([-1.0, 1.0]) * 10.0 ** rng.uniform(0, reach) + rng.normal(size=size))
+
+
+def _ties(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
+    return np.asarray(rng.integers(-1, 3, size) * 0.5, dtype=np.float64)
+
+
+def _constant(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
+    return np.full(size, rng.integers(-8, 9) / 4.0)
+
+
 def _extremes(rng: Generator, size: int, fmt: Format, kinks: Float64Array) -> Float64Array:
     """Where a product with a small constant, a square or a cube over- or underflows."""
     shares = fmt.largest / np.array([1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0])
@@ -111,13 +131,21 @@ FAMILIES: dict[str, Family] = {
     "grid": _grid,
     "offset": _offset,
 }
+# For formulas of several inputs that name them.
+MORE_FAMILIES: dict[str, Family] = {
+    "scaled": _scaled,
+    "large mean": _large_mean,
+    "ties": _ties,
+    "constant": _constant,
+}
 
 
 def build(family: str, seed: int, size: int, fmt: Format, kinks: tuple[float, ...]) -> Float64Array:
     """Return `size` finite numbers of `fmt` of the family, the same for the same arguments."""
     rng = np.random.default_rng(seed)
     points = np.array([k for k in kinks if np.isfinite(k)], dtype=np.float64)
-    values = fmt.round(FAMILIES[family](rng, size, fmt, points))
+    draw = FAMILIES.get(family) or MORE_FAMILIES[family]
+    values = fmt.round(draw(rng, size, fmt, points))
     return np.clip(values, -fmt.largest, fmt.largest)
 
 
@@ -219,29 +247,109 @@ def exhaustive(formula: Formula, fmt: Format, options: dict[str, Any], seed: int
 _MULTIPLE = ("plain", "moderate", "grid", "offset", "kinks")
 
 
+class _Chooser:
+    """Hypothesis behind `Choose`: every decision is drawn, and shrinks."""
+
+    def __init__(self, draw: Callable[..., Any], largest: int) -> None:
+        self._draw, self._largest = draw, largest
+
+    def size(self, low: int = 1, high: int | None = None) -> int:
+        most = max(low, self._largest if high is None else min(high, self._largest))
+        common = [n for n in SIZES if low <= n <= most]
+        return int(self._draw(st.one_of(st.sampled_from(common or [low]), st.integers(low, most))))
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self._draw(st.integers(low, high)))
+
+    def choice(self, options: Sequence[Any]) -> Any:
+        return self._draw(st.sampled_from(list(options)))
+
+
+class Smallest:
+    """The least of every choice: what a trial call is made with."""
+
+    def size(self, low: int = 1, high: int | None = None) -> int:
+        """Return the least length, 2 if that is allowed."""
+        return max(low, 2 if high is None else min(2, high))
+
+    def integer(self, low: int, high: int) -> int:
+        """Return the lower end."""
+        return low
+
+    def choice(self, options: Sequence[Any]) -> Any:
+        """Return the first."""
+        return options[0]
+
+
+def arranged(formula: Formula, choose: Choose) -> Arrangement:
+    """Return shapes and structural options of a case, by the formula's own rule or by its named axes."""
+    if formula.arrange is not None:
+        return formula.arrange(choose)
+    lengths = {name: choose.size() for name in sorted({name for axes in formula.axes for name in axes})}
+    return Arrangement(tuple(tuple(lengths[name] for name in axes) for axes in formula.axes))
+
+
+def inputs_of(
+    formula: Formula, fmt: Format, family: str, seed: int, arrangement: Arrangement, options: dict[str, Any]
+) -> tuple[Array, ...]:
+    """Return arrays of the arranged shapes, each with the kind of numbers that its input takes."""
+    arrays = []
+    for place, shape in enumerate(arrangement.shapes):
+        kind, size = formula.kind(place), math.prod(shape)
+        values = _of_kind(kind, family, seed + place, size, fmt, arrangement.classes, options)
+        arrays.append(values.reshape(shape) if kind == "index" else values.reshape(shape).astype(fmt.dtype))
+    return tuple(arrays)
+
+
+def _of_kind(
+    kind: str, family: str, seed: int, size: int, fmt: Format, classes: int, options: dict[str, Any]
+) -> NDArray[Any]:
+    rng = np.random.default_rng([seed, 4])
+    if kind == "index":
+        drawn = rng.integers(0, classes, size)
+        ignored = options.get("ignore_index")
+        return drawn if ignored is None else np.where(rng.random(size) < 0.2, int(ignored), drawn)
+    if kind == "mask":
+        return (rng.random(size) < 0.7).astype(np.float64)
+    if kind == "count":
+        return rng.integers(0, 50, size).astype(np.float64)
+    if kind in ("unit", "distribution"):
+        values = np.where(rng.random(size) < 0.2, rng.integers(0, 2, size), rng.random(size))
+        return fmt.round(values)
+    if kind == "parameter":
+        return build("plain", seed, size, fmt, (0.0,))
+    values = build(family, seed, size, fmt, (0.0,))
+    if kind in ("positive", "nonnegative"):
+        values = np.abs(values)
+        return np.maximum(values, fmt.least_normal) if kind == "positive" else values
+    return values
+
+
 def several_inputs(
     formula: Formula, fmt: Format, largest: int, *, fixed: dict[str, Any] | None = None
 ) -> st.SearchStrategy[Case]:
     """Draw a case of a formula of several inputs, with axes of 1 to `largest` elements."""
-    names = sorted({name for axes in formula.axes for name in axes})
 
-    def make(family: str, seed: int, lengths: dict[str, int], options: dict[str, Any]) -> Case:
-        shapes = [tuple(lengths[name] for name in axes) for axes in formula.axes]
-        arrays = []
-        for place, shape in enumerate(shapes):
-            flat = build(family, seed + place, math.prod(shape), fmt, (0.0,))
-            arrays.append(flat.reshape(shape).astype(fmt.dtype))
-        detail = " ".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
-        return Case(family, fmt, tuple(arrays), None, options, seed, detail=detail)
+    @st.composite
+    def case(draw: Callable[..., Any]) -> Case:
+        family = draw(st.sampled_from(formula.families or _MULTIPLE))
+        seed = draw(st.integers(0, 2**32 - 1))
+        arrangement = arranged(formula, _Chooser(draw, largest))
+        options = {**draw(options_of(formula, fixed)), **arrangement.options}
+        arrays = inputs_of(formula, fmt, family, seed, arrangement, options)
+        detail = " ".join("x".join(map(str, shape)) or "scalar" for shape in arrangement.shapes)
+        return Case(family, fmt, arrays, None, options, seed, detail=detail)
 
-    length = st.one_of(st.sampled_from([n for n in SIZES if 0 < n <= largest]), st.integers(1, largest))
-    return st.builds(
-        make,
-        st.sampled_from(_MULTIPLE),
-        st.integers(0, 2**32 - 1),
-        st.fixed_dictionaries({name: length for name in names}),
-        options_of(formula, fixed),
-    )
+    return case()
+
+
+def smallest(formula: Formula, fmt: Format) -> Case:
+    """Return one small case with the default options, for a trial call."""
+    if formula.elementwise:
+        return Case("trial", fmt, (np.linspace(-0.75, 0.5, 2).astype(fmt.dtype),))
+    arrangement = arranged(formula, Smallest())
+    options = {option.name: option.default for option in formula.options} | dict(arrangement.options)
+    return Case("trial", fmt, inputs_of(formula, fmt, "plain", 0, arrangement, options), None, options)
 
 
 def laid_out(values: Array, layout: str) -> Array:

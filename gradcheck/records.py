@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gradcheck.errors import UsageError
 
@@ -79,7 +79,8 @@ class Variant:
 class Option:
     """A parameter of a formula: its default and the closed range that is valid and gets drawn.
 
-    `infinite` says that +inf is valid too, though never drawn.
+    `infinite` says that +inf is valid too, though never drawn. A `structural` option shapes the computation
+    (an axis, a stride, a mode): a text receives it as it is, where numbers become exact.
     """
 
     name: str
@@ -88,6 +89,32 @@ class Option:
     high: float | None = None
     choices: tuple[Any, ...] = ()
     infinite: bool = False
+    structural: bool = False
+
+
+class Choose(Protocol):
+    """Decides shapes and structural options of a case; Hypothesis stands behind it in a run."""
+
+    def size(self, low: int = 1, high: int | None = None) -> int:
+        """Return the length of an axis: at least `low`, at most `high` and what the run asks for."""
+        ...
+
+    def integer(self, low: int, high: int) -> int:
+        """Return an integer of the closed range."""
+        ...
+
+    def choice(self, options: Sequence[Any]) -> Any:
+        """Return one of several things."""
+        ...
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """The shape of every input, the options that go with these shapes, and how many values an index has."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    classes: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,6 +127,14 @@ class Formula:
     derivative jumps, `limits(**options)` the pair (at -inf, at +inf) of the value, the derivative and the
     second derivative. `axes` names the axes of each input of a formula of several inputs;
     equal names have equal lengths. `textbook` is the text that the sources print, if it differs from `value`.
+
+    Formulas of several inputs say more. `arrange(choose)` decides shapes and structural options together,
+    where named axes are not enough. `kinds` says what numbers each input takes ("real", "parameter",
+    "positive", "nonnegative", "unit", "distribution", "index", "mask", "count"; default "real"), `families`
+    the families of values to draw for the real ones. `constants` names inputs that are not differentiated:
+    their gradient is None. `outputs` names what a value of several arrays returns. Where there are kinks
+    between elements, either `touching(inputs, **options)` marks the elements of the first input that sit on
+    one, or `extremes` are two gradient texts, the lowest and the highest of the generalised gradient.
     """
 
     name: str
@@ -121,6 +156,14 @@ class Formula:
     domain: tuple[float, float] = (-math.inf, math.inf)
     hazards: tuple[str, ...] = ()
     article: str = ""
+    family: str = ""
+    arrange: Callable[[Choose], Arrangement] | None = None
+    kinds: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ("y",)
+    touching: Callable[..., Any] | None = None
+    extremes: tuple[Text, Text] | None = None
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Evaluate the reference; arguments beyond the inputs are options, in the declared order.
@@ -148,7 +191,25 @@ class Formula:
         unknown = sorted(set(options) - set(known))
         if unknown:
             raise UsageError(f"{self.name} has no option {unknown[0]!r}; it has {sorted(known) or 'none'}")
-        return {name: exact_option(value) for name, value in {**known, **options}.items()}
+        structural = {option.name for option in self.options if option.structural}
+        return {
+            name: value if name in structural else exact_option(value)
+            for name, value in {**known, **options}.items()
+        }
+
+    def kind(self, place: int) -> str:
+        """Return what numbers the input at `place` takes."""
+        return self.kinds[place] if self.kinds else "real"
+
+    @property
+    def differentiated(self) -> tuple[int, ...]:
+        """The places of the inputs that have a gradient."""
+        return tuple(place for place, name in enumerate(self.inputs) if name not in self.constants)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether there is a derivative to check."""
+        return self.derivative is not None or self.vjp is not None
 
     @property
     def elementwise(self) -> bool:

@@ -21,7 +21,7 @@ from scipy import special
 
 from gradcheck.arithmetic.exact import Exact
 from gradcheck.arithmetic.mask import Mask, as_mask
-from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value
+from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value, folded, reduction
 from gradcheck.errors import Unsupported
 from gradcheck.formats import FLOAT64
 from gradcheck.records import Estimate
@@ -90,12 +90,20 @@ class Ball(NDArrayOperatorsMixin):
         if function in JOINS:
             return Ball(function([_balls(part) for part in arguments[0]], **keywords))
         if function in MOVES:
+            if function is np.pad and keywords.get("mode", "constant") == "constant":
+                keywords = {"constant_values": arb(0), **keywords}
             return Ball(_objects(function(*(_data(value) for value in arguments), **keywords)))
         if function is np.sum:
             return Ball(_objects(np.sum(self.data, *arguments[1:], **keywords) + arb(0)))
         if function is np.mean:
             total = np.sum(self.data, *arguments[1:], **keywords) + arb(0)
             return Ball(_objects(total / (self.data.size // max(np.size(total), 1))))
+        if function is np.var:
+            axis, keepdims = reduction(arguments, keywords)
+            return _variance(self, axis, keepdims)
+        if function in (np.max, np.min):
+            pick = np.maximum if function is np.max else np.minimum
+            return folded(pick, self, *reduction(arguments, keywords))
         if function is np.clip:
             low, high = (
                 np.asarray(bound) if not hasattr(bound, "ball") else bound for bound in arguments[1:]
@@ -104,6 +112,10 @@ class Ball(NDArrayOperatorsMixin):
         if function is np.einsum:
             return Ball(_objects(np.einsum(arguments[0], *(_balls(value) for value in arguments[1:]))))
         raise Unsupported(f"np.{function.__name__} is not known over balls")
+
+
+def _variance(x: Any, axis: Any, keepdims: bool) -> Any:
+    return np.mean(np.square(x - np.mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
 
 
 def balls(values: ArrayLike) -> Ball:
@@ -221,6 +233,8 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.log1p: _log1p,
     np.sqrt: _unary(1, arb.sqrt),
     np.tanh: _unary(1, arb.tanh),
+    np.cos: _unary(1, arb.cos),
+    np.sin: _unary(1, arb.sin),
     np.sinh: _unary(1, arb.sinh),
     np.cosh: _unary(1, arb.cosh),
     np.sign: _unary(1, arb.sgn),

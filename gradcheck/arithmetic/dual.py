@@ -16,7 +16,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from scipy import special
 
 from gradcheck.arithmetic.exact import PI
-from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value
+from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value, folded, reduction
 from gradcheck.errors import Unsupported
 
 _TWO_OVER_ROOT_PI = 2 / np.sqrt(PI)
@@ -75,6 +75,11 @@ class Dual(NDArrayOperatorsMixin):
             value, tangent = self.value, self.tangent
             moved = function(value, *arguments[1:], **keywords)
             return Dual(moved, None if tangent is None else function(tangent, *arguments[1:], **keywords))
+        if function is np.var:
+            return _variance(self, *reduction(arguments, keywords))
+        if function in (np.max, np.min):
+            pick = np.maximum if function is np.max else np.minimum
+            return folded(pick, self, *reduction(arguments, keywords))
         if function is np.einsum:
             spec, a, b = arguments[0], _dual(arguments[1]), _dual(arguments[2])
             return _bilinear(lambda p, q: np.einsum(spec, p, q), a, b)
@@ -144,6 +149,15 @@ def _divide(a: Dual, b: Dual) -> Dual:
         return Dual(quotient, None if a.tangent is None else a.tangent / b.value)
     numerator = _plus(a.tangent, -(quotient * b.tangent))
     return Dual(quotient, numerator / b.value)
+
+
+def _variance(a: Dual, axis: Any, keepdims: bool) -> Dual:
+    """The variance, and its derivative 2 mean((x - m) dx)."""
+    value = np.var(a.value, axis=axis, keepdims=keepdims)
+    if a.tangent is None:
+        return Dual(value)
+    centred = a.value - np.mean(a.value, axis=axis, keepdims=True)
+    return Dual(value, 2 * np.mean(centred * a.tangent, axis=axis, keepdims=keepdims))
 
 
 def _power(a: Dual, exponent: Any) -> Dual:
@@ -226,6 +240,8 @@ _SLOPES: dict[Any, Callable[[Any, Any], Any]] = {
     np.log1p: lambda x, y: 1 / (1 + x),
     np.sqrt: lambda x, y: 0.5 / y,
     np.tanh: lambda x, y: np.reciprocal(np.square(np.cosh(x))),
+    np.cos: lambda x, y: -np.sin(x),
+    np.sin: lambda x, y: np.cos(x),
     np.sinh: lambda x, y: np.cosh(x),
     np.cosh: lambda x, y: np.sinh(x),
     special.erf: lambda x, y: _TWO_OVER_ROOT_PI * np.exp(-np.square(x)),

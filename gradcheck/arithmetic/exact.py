@@ -145,6 +145,8 @@ _UFUNCS: dict[Any, Callable[..., Any]] = {
     np.reciprocal: lambda a: 1 / a,
     np.absolute: abs,
     np.tanh: lambda a: a.tanh(),
+    np.cos: lambda a: a.cos(),
+    np.sin: lambda a: a.sin(),
     special.erf: lambda a: a.erf(),
     special.erfc: lambda a: a.erfc(),
     special.expit: lambda a: 1 / (1 + (-a).exp()),

@@ -20,7 +20,7 @@ from gradcheck.formats import Format
 
 # SciPy's own float32 code flushes subnormal results, which would be no fault of the text.
 _SPECIAL = frozenset({special.erf, special.erfc, special.expit, special.log_expit})
-_REDUCTIONS = frozenset({np.sum, np.mean, np.max, np.min})
+_REDUCTIONS = frozenset({np.sum, np.mean, np.var, np.max, np.min})
 
 
 class Stored(NDArrayOperatorsMixin):
@@ -53,7 +53,7 @@ class Stored(NDArrayOperatorsMixin):
             return value.data
         if isinstance(value, Exact):
             return np.float32(value.nearest(self.format.dtype))
-        if isinstance(value, np.ndarray) and value.dtype != bool:
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biu":
             return value.astype(np.float32)
         return value
 
@@ -82,13 +82,17 @@ class Stored(NDArrayOperatorsMixin):
 def evaluate(text: Callable[..., Any], fmt: Format, *arrays: Any, **options: Any) -> Any:
     """Return `text(*arrays, **options)` computed in `fmt`: an array of its storage type, or several."""
     with np.errstate(all="ignore"):
-        if fmt.bits == 16:
-            result = text(*(Stored(array, fmt) for array in arrays), **options)
-        else:
-            result = text(*(np.asarray(array, fmt.dtype) for array in arrays), **options)
+        result = text(*(_admitted(array, fmt) for array in arrays), **options)
         if isinstance(result, tuple):
-            return tuple(_store(part, fmt) for part in result)
+            return tuple(None if part is None else _store(part, fmt) for part in result)
         return _store(result, fmt)
+
+
+def _admitted(array: Any, fmt: Format) -> Any:
+    """Return the array in the format; integers are indices and stay what they are."""
+    if np.asarray(array).dtype.kind in "iub":
+        return np.asarray(array)
+    return Stored(array, fmt) if fmt.bits == 16 else np.asarray(array, fmt.dtype)
 
 
 def _store(result: Any, fmt: Format) -> Any:

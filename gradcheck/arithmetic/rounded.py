@@ -25,7 +25,7 @@ from scipy import special
 
 from gradcheck.arithmetic.exact import Exact
 from gradcheck.arithmetic.mask import BoolArray, Mask, as_mask
-from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value
+from gradcheck.arithmetic.structure import FILLS, JOINS, MOVES, clipped, fill_value, reduction
 from gradcheck.errors import Unsupported
 from gradcheck.formats import Format
 
@@ -42,6 +42,9 @@ PORTABLE_ULPS: Mapping[Any, float] = MappingProxyType(
         np.tanh: 5,
         np.sinh: 5,
         np.cosh: 3,
+        np.power: 4,
+        np.cos: 3,
+        np.sin: 3,
         special.erf: 16,
         special.erfc: 16,
         special.expit: 6,
@@ -135,6 +138,8 @@ class Rounded(NDArrayOperatorsMixin):
                 return clipped(self, arguments[1], arguments[2])
             if function in (np.sum, np.mean):
                 return _sum(self, *arguments[1:], mean=function is np.mean, **keywords)
+            if function is np.var:
+                return variance(self, *reduction(arguments, keywords))
             if function in (np.max, np.min):
                 return _map(lambda part: np.asarray(function(part, *arguments[1:], **keywords)), self)
             if function is np.einsum:
@@ -371,14 +376,44 @@ def _square(a: Rounded) -> Rounded:
     return _round(magnitude.lo**2, magnitude.hi**2, a.model, exact_zero=zero, nan=a.nan)
 
 
+_LONG_POWER = 8
+
+
 def _power(a: Rounded, exponent: Any) -> Rounded:
     n = exponent
-    if not isinstance(n, int) or n < 1:
-        raise Unsupported(f"a rounded value to the power {exponent!r}; only positive ints are known")
+    if not isinstance(n, int) or not 1 <= n <= _LONG_POWER:
+        return _real_power(a, lift(exponent, a.model))
     result = a
     for _ in range(n - 1):
         result = _square(a) if result is a and n == 2 else _multiply(result, a)
     return result
+
+
+def _real_power(a: Rounded, exponent: Rounded) -> Rounded:
+    """Bound b^e for b >= 0: monotone in each of both, so its extremes are at the corners."""
+    if np.any(a.lo < 0):
+        raise Unsupported("a rounded value that may be negative, to a power that is no small positive int")
+    corners = [np.power(base, power) for base in (a.lo, a.hi) for power in (exponent.lo, exponent.hi)]
+    lo = np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3]))
+    hi = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
+    units = 2.0 * a.model.ulps[np.power]
+    slack = 2.0 * PORTABLE_ULPS[np.power] * 2.0**-53
+    zero = (a.lo == 0) & (a.hi == 0) & (exponent.lo > 0)
+    return _round(lo, hi, a.model, units=units, slack=slack, exact_zero=zero, nan=_or(a.nan, exponent.nan))
+
+
+def _wave(ufunc: Any) -> Callable[[Rounded], Rounded]:
+    """Bound sine or cosine: Lipschitz with constant 1, within [-1, 1]."""
+
+    def wave(a: Rounded) -> Rounded:
+        centre = a.lo + (a.hi - a.lo) / 2
+        radius = np.maximum(a.hi - centre, centre - a.lo) + 4 * 2.0**-53 * np.abs(centre)
+        middle = ufunc(centre)
+        units, slack = 2.0 * a.model.ulps[ufunc], 2.0 * PORTABLE_ULPS[ufunc] * 2.0**-53
+        result = _round(middle - radius, middle + radius, a.model, units=units, slack=slack, nan=a.nan)
+        return Rounded(np.clip(result.lo, -1.0, 1.0), np.clip(result.hi, -1.0, 1.0), a.model, result.nan)
+
+    return wave
 
 
 def _monotone(ufunc: Any, a: Rounded) -> Rounded:
@@ -476,6 +511,40 @@ def _sum(a: Rounded, axis: Any = None, keepdims: bool = False, *, mean: bool = F
     return _divide(total, lift(float(count), a.model)) if mean else total
 
 
+def variance(a: Rounded, axis: Any = None, keepdims: bool = False) -> Rounded:
+    """Bound the variance mean((x - m)^2) of any stable method: two passes, or Welford's updates.
+
+    With u the unit roundoff, h the height of the summation tree and M = mean |x|: the computed mean is off by
+    dm <= hu M + 2u|m|, which enters the variance v squared, and each square costs a few roundoffs: relative
+    (h + 6)u. Welford's relative error nu kappa, kappa^2 = 1 + m^2/v, is allowed as well. An uncertainty r of
+    the elements moves v by at most 2 sqrt(v) rms(r) + mean(r^2). Source: Chan, Golub & LeVeque, The American
+    Statistician 37, 1983; Higham 2002, section 1.9.
+    """
+    keep: dict[str, Any] = {"axis": axis, "keepdims": keepdims}
+    fmt = a.model.format
+    centre = a.lo + (a.hi - a.lo) / 2
+    radius = np.maximum(a.hi - centre, centre - a.lo)
+    mean = np.mean(centre, axis=axis, keepdims=True)
+    value = np.asarray(np.mean(np.square(centre - mean), **keep))
+    count = a.lo.size // max(value.size, 1)
+    size = np.mean(np.abs(centre) + radius, **keep)
+    largest = np.max(np.abs(centre) + radius, **keep) if a.lo.size else np.zeros(value.shape)
+    height = _additions(a.model, count)
+    own = 4 * (count + 8) * 2.0**-53
+    shift = (height + 3) * fmt.roundoff * size + own * size
+    two_pass = (height + 6) * fmt.roundoff * value + np.square(shift)
+    welford = height * fmt.roundoff * np.sqrt(value) * np.sqrt(value + np.square(size))
+    moved = 2 * np.sqrt(value) * np.sqrt(np.mean(np.square(radius), **keep)) + np.mean(
+        np.square(radius), **keep
+    )
+    error = np.maximum(two_pass, welford) + moved + own * value + 2 * count * a.model.floor
+    lo, hi = np.maximum(value - error, 0.0), value + error
+    lost = np.isnan(hi) | (np.square(2 * largest) * count > fmt.largest)
+    lo, hi = np.where(lost, 0.0, lo), np.where(lost, np.inf, hi)
+    nan = None if a.nan is None else np.any(_spread(a.nan, a.shape), **keep)
+    return Rounded(np.asarray(lo), np.asarray(hi), a.model, _or(nan, lost))
+
+
 def _contracted(spec: str, a: Rounded, b: Rounded) -> int:
     left, output = spec.replace(" ", "").split("->")
     sizes: dict[str, int] = {}
@@ -523,6 +592,8 @@ _UFUNCS: dict[Any, Callable[..., Rounded]] = {
     np.minimum: _extreme(np.minimum),
     np.sign: _sign,
     np.cosh: _cosh,
+    np.cos: _wave(np.cos),
+    np.sin: _wave(np.sin),
     np.matmul: _matmul,
 }
 # Increasing functions (erfc decreases) and their ranges.

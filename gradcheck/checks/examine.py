@@ -49,60 +49,72 @@ def near_constant(values: Float64Array) -> bool:
 
 
 def _examined(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
-    cotangent, along = _factors(formula, case, order)
+    cotangent, along = factors(formula, case, order)
     handed = (*case.inputs, *([] if cotangent is None else [cotangent]), *along)
     # What is judged are copies: an implementation that writes to its inputs is held to what it was given.
     kept = tuple(array.copy() for array in handed)
     count = len(case.inputs)
     given = replace(case, inputs=kept[:count])
     try:
-        outputs = _called(implementation, case, order, cotangent, along)
+        outputs = called(implementation, formula, case, order, cotangent, along)
         expected = _expected_shapes(formula, given, order)
         if len(outputs) != len(expected):
-            note = f"expected a tuple of {len(expected)} gradients, got {len(outputs) or 'none'}"
-            return breach("shape", 1, _first_input(given), note)
+            what = "gradients" if order else "results"
+            note = f"expected a tuple of {len(expected)} {what}, got {len(outputs) or 'none'}"
+            return breach("shape", 1, first_input(given), note)
         read = [_as_array(o, shape, case.format, order) for o, shape in zip(outputs, expected, strict=True)]
     except (Exception, SystemExit) as error:
         size = int(math.prod(case.inputs[0].shape))
-        return breach("raised", max(size, 1), _first_input(given), _shown(error))
-    factors = (None, ()) if cotangent is None else (kept[count], kept[count + 1 :])
-    evidence = _compared(formula, given, order, outputs, read, *factors)
+        return breach("raised", max(size, 1), first_input(given), shown(error))
+    given_factors = (None, ()) if cotangent is None else (kept[count], kept[count + 1 :])
+    evidence = _compared(formula, given, order, outputs, read, *given_factors)
     if any(array.tobytes() != copy.tobytes() for array, copy in zip(handed, kept, strict=True)):
-        evidence = evidence.merge(breach("mutation", 1, _first_input(given), "an input was written to"))
+        evidence = evidence.merge(breach("mutation", 1, first_input(given), "an input was written to"))
     if any(_shares(output, array) for output in outputs for array in case.inputs):
         note = "the result shares memory with an input: writing to one changes the other"
-        evidence = evidence.merge(breach("mutation", 1, _first_input(given), note))
+        evidence = evidence.merge(breach("mutation", 1, first_input(given), note))
     return evidence
 
 
-def _factors(formula: Formula, case: Case, order: int) -> tuple[Any, tuple[Any, ...]]:
+def factors(formula: Formula, case: Case, order: int) -> tuple[Any, tuple[Any, ...]]:
     """Return the cotangent and the directions; those that the case lacks are drawn from its seed."""
     if order == VALUE:
         return None, ()
     cotangent = case.cotangent
     if cotangent is None:
-        cotangent = cotangents(case.seed, _output_shape(formula, case), case.format)
+        cotangent = cotangents(case.seed, _output_shapes(formula, case)[0], case.format)
     if order == DERIVATIVE:
         return cotangent, ()
     drawn = (directions(case.seed + k, a.shape, case.format) for k, a in enumerate(case.inputs))
     return cotangent, case.directions or tuple(drawn)
 
 
-def _called(
-    implementation: Implementation, case: Case, order: int, cotangent: Any, along: tuple[Any, ...]
+def called(
+    implementation: Implementation,
+    formula: Formula,
+    case: Case,
+    order: int,
+    cotangent: Any,
+    along: tuple[Any, ...],
 ) -> tuple[Any, ...]:
+    """Return the outputs, without the gradients of inputs that have none, whatever is said about them."""
     if order == VALUE:
-        return (implementation.forward(case.inputs, case.options),)
+        value: Any = implementation.forward(case.inputs, case.options)
+        return tuple(value) if isinstance(value, tuple | list) else (value,)
     if order == DERIVATIVE:
         assert implementation.vjp is not None
         outputs: Any = implementation.vjp(case.inputs, cotangent, case.options)
     else:
         assert implementation.second is not None
         outputs = implementation.second(case.inputs, cotangent, along, case.options)
-    return tuple(outputs) if isinstance(outputs, tuple | list) else ()
+    if not isinstance(outputs, tuple | list):
+        return ()
+    if len(outputs) != len(formula.inputs):
+        return tuple(outputs)
+    return tuple(outputs[place] for place in formula.differentiated)
 
 
-def _shown(error: BaseException) -> str:
+def shown(error: BaseException) -> str:
     """Return the error and the end of its traceback, in bounded length, also if it cannot be printed."""
     lines = traceback.format_exception(error)
     return f"{lines[-1].strip()[:_MESSAGE_LIMIT]}\n{''.join(lines)[-_TRACEBACK_LIMIT:]}"
@@ -112,7 +124,8 @@ def _shares(output: Any, array: Any) -> bool:
     return isinstance(output, np.ndarray) and output.size > 0 and bool(np.may_share_memory(output, array))
 
 
-def _first_input(case: Case, where: int = 0) -> Worst:
+def first_input(case: Case, where: int = 0) -> Worst:
+    """Return the element of every input at a place, as the worst one of something that has no result."""
     flat = [widen(a).ravel() for a in case.inputs]
     point = tuple(float(a[where]) for a in flat if a.size > where)
     return Worst(point, math.nan, math.nan, math.inf, 0.0, math.inf, where, int(flat[0].size))
@@ -133,7 +146,7 @@ def _compared(
     for _, problem in read:
         if problem is not None:
             kind, note = problem
-            total = total.merge(breach(kind, 1, _first_input(case), note))
+            total = total.merge(breach(kind, 1, first_input(case), note))
     if formula.elementwise:
         (array,) = arrays
         missing = bool(order) and outputs[0] is None
@@ -143,7 +156,7 @@ def _compared(
             found = _elementwise(formula, case, order, array, cotangent, along)
             total = total.merge(_as_missing(found) if missing else found)
         return total
-    inputs = tuple(widen(a) for a in case.inputs)
+    inputs = tuple(numbers(a) for a in case.inputs)
     query = Query(formula, order, case.format, inputs, case.options, _double(cotangent), _doubles(along))
     known = reference(query if order else replace(query, cotangent=None, directions=()))
     for place, (array, truth, bound) in enumerate(zip(arrays, known.truths, known.bounds, strict=True)):
@@ -152,10 +165,22 @@ def _compared(
         if got is None:
             continue
         outcome = judge(got, truth, bound, case.format)
-        name = f"gradient of {formula.inputs[place]}" if order else ""
+        name = output_name(formula, order, place)
         found = to_evidence(outcome, got, inputs, f"{name} {case.detail}".strip())
         total = total.merge(_as_missing(found) if missing else found)
     return total
+
+
+def output_name(formula: Formula, order: int, place: int) -> str:
+    """Return what a person calls the result at `place`; nothing for the value of a single output."""
+    if order:
+        return f"gradient of {formula.inputs[formula.differentiated[place]]}"
+    return formula.outputs[place] if len(formula.outputs) > 1 else ""
+
+
+def numbers(array: Any) -> Any:
+    """Return the numbers of an input in float64; indices stay integers."""
+    return array if array.dtype.kind in "iub" else widen(array)
 
 
 def _as_missing(found: Evidence) -> Evidence:
@@ -175,15 +200,17 @@ def _doubles(arrays: tuple[Any, ...]) -> tuple[Float64Array, ...]:
 
 def _expected_shapes(formula: Formula, case: Case, order: int) -> list[tuple[int, ...]]:
     if order == VALUE:
-        return [_output_shape(formula, case)]
-    return [tuple(np.shape(array)) for array in case.inputs]
+        return _output_shapes(formula, case)
+    return [tuple(np.shape(case.inputs[place])) for place in formula.differentiated]
 
 
-def _output_shape(formula: Formula, case: Case) -> tuple[int, ...]:
+def _output_shapes(formula: Formula, case: Case) -> list[tuple[int, ...]]:
     if formula.elementwise:
-        return tuple(np.shape(case.inputs[0]))
-    result = formula.value(*(widen(a) for a in case.inputs), **formula.complete(case.options))
-    return tuple(np.shape(result))
+        return [tuple(np.shape(case.inputs[0]))]
+    with np.errstate(all="ignore"):
+        result = formula.value(*(numbers(a) for a in case.inputs), **formula.complete(case.options))
+    parts = result if isinstance(result, tuple) else (result,)
+    return [tuple(np.shape(part)) for part in parts]
 
 
 def _as_array(

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcheck.arithmetic.ball import balls, precision, to_estimate
 from gradcheck.arithmetic.dual import Dual
 from gradcheck.cases import binades, cotangents
+from gradcheck.checks.examine import numbers
 from gradcheck.compare import breach
 from gradcheck.formats import FLOAT64, Float64Array, widen
-from gradcheck.oracles.truth import Query, at_kink, confirmed, truths
+from gradcheck.oracles.truth import Query, apply_balls, at_kink, confirmed, truths
 from gradcheck.records import DERIVATIVE, SECOND, Case, Estimate, Evidence, Formula, Worst
 
 # The contraction with a whole Jacobian is enclosed at this precision.
@@ -111,31 +114,56 @@ def _elementwise(formula: Formula, case: Case) -> Iterator[_Pair]:
 
 def _several(formula: Formula, case: Case) -> Iterator[_Pair]:
     """Build the whole Jacobian by unit tangents, contract it, and compare with the vjp text."""
-    inputs = tuple(widen(array) for array in case.inputs)
+    inputs = tuple(numbers(array) for array in case.inputs)
     options = formula.complete(case.options)
     shape = np.shape(formula.value(*inputs, **options))
     cotangent = widen(cotangents(case.seed, shape, FLOAT64))
     assert formula.vjp is not None
+    smooth = _smooth(formula, case, inputs, cotangent)
     with precision(BITS):
-        lifted = [balls(array) for array in inputs]
+        lifted = [array if array.dtype.kind in "iub" else balls(array) for array in inputs]
         claims = formula.vjp(tuple(lifted), balls(cotangent), **options)
-        for place, (array, claim) in enumerate(zip(inputs, claims, strict=True)):
-            smooth = np.ones(array.shape, bool)
-            if place == 0 and formula.kinks is not None:
-                smooth = ~np.isin(array, [float(k) for k in formula.kinks(**options)])
-            columns = []
-            for index in np.ndindex(array.shape):
-                seed = np.zeros(array.shape)
-                seed[index] = 1.0
-                duals: list[object] = list(lifted)
-                duals[place] = Dual(lifted[place], balls(seed))
-                tangent = formula.value(*duals, **options).tangent
-                product = np.sum(tangent * balls(cotangent)) if shape else tangent * balls(cotangent)
-                columns.append(to_estimate(product))
-            truth = Estimate(*(np.array([getattr(c, f) for c in columns]) for f in ("high", "low", "radius")))
-            flat = smooth.ravel()
-            one = to_estimate(claim)
-            parts = (np.ravel(getattr(one, f))[flat] for f in ("high", "low", "radius"))
-            known = (np.ravel(getattr(truth, f))[flat] for f in ("high", "low", "radius"))
-            label = f"gradient of {formula.inputs[place]}"
-            yield _Pair(label, array.ravel()[flat], Estimate(*parts), Estimate(*known))
+        for place, kept in zip(formula.differentiated, smooth, strict=True):
+            array = inputs[place]
+            columns = [
+                _column(formula, lifted, place, index, cotangent, options)
+                for index in np.ndindex(array.shape)
+            ]
+            fields = ("high", "low", "radius")
+            flat = kept.ravel()
+            truth = Estimate(*(np.array([getattr(c, f) for c in columns]).ravel()[flat] for f in fields))
+            one = to_estimate(claims[place])
+            claim = Estimate(*(np.broadcast_to(getattr(one, f), array.shape).ravel()[flat] for f in fields))
+            yield _Pair(f"gradient of {formula.inputs[place]}", array.ravel()[flat], claim, truth)
+
+
+def _column(
+    formula: Formula, lifted: list[Any], place: int, index: Any, cotangent: Float64Array, options: Any
+) -> Estimate:
+    """Return the cotangent times one column of the Jacobian, from a unit tangent."""
+    seed = np.zeros(lifted[place].shape)
+    seed[index] = 1.0
+    duals = list(lifted)
+    duals[place] = Dual(lifted[place], balls(seed))
+    result = formula.value(*duals, **options)
+    tangent = result.tangent if isinstance(result, Dual) else None
+    if tangent is None:
+        return to_estimate(balls(0.0))
+    return to_estimate(np.sum(tangent * balls(cotangent)) if cotangent.shape else tangent * balls(cotangent))
+
+
+def _smooth(
+    formula: Formula, case: Case, inputs: tuple[Any, ...], cotangent: Float64Array
+) -> list[NDArray[np.bool_]]:
+    """Return, per gradient, where it is unique: off the kinks, and the same by every choice at a tie."""
+    masks = [np.ones(inputs[place].shape, bool) for place in formula.differentiated]
+    query = Query(formula, DERIVATIVE, FLOAT64, inputs, case.options, cotangent)
+    if formula.extremes is not None:
+        low, high = (apply_balls(query, text, BITS) for text in formula.extremes)
+        return [np.asarray(a.high == b.high) for a, b in zip(low, high, strict=True)]
+    touched = at_kink(query)
+    if touched.any() and formula.touching is not None:
+        # A kink between inputs is one for each of them, at every place that it reaches.
+        return [np.zeros_like(mask) for mask in masks]
+    masks[0] = ~touched
+    return masks

@@ -38,7 +38,10 @@ def reference(query: Query) -> Reference:
         return _MEMORY[key]
     known = _leading(head, arrays)
     if known is None:
-        known = Reference(truths(query), bounds(query, Model(query.format)))
+        legal = bounds(query, Model(query.format))
+        with np.errstate(all="ignore"):
+            widths = [bound.accepted.hi - bound.accepted.lo for bound in legal]
+        known = Reference(truths(query, widths), legal)
         if query.formula.elementwise and len(query.inputs[0].shape) == 1:
             _LONGEST[head] = arrays, known
     _MEMORY[key] = known

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradcheck.cases import special_values
 from gradcheck.checks.examine import examine
+from gradcheck.checks.poisoned import kinds_of_answers
 from gradcheck.checks.semantics import semantics
 from gradcheck.formats import Format, widen
 from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula
@@ -29,7 +30,12 @@ class Row:
 
 
 def special(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
-    """Examine value and gradient at the nine special points, with the options of the case; one by one too."""
+    """Examine value and gradient at the nine special points, with the options of the case; one by one too.
+
+    A formula of several inputs gets each of them at one place of its first input.
+    """
+    if not formula.elementwise:
+        return poisoned(implementation, formula, case)
     fmt, options = case.format, case.options
     points = np.array(special_values(fmt)).astype(fmt.dtype)
     total = Evidence()
@@ -37,6 +43,27 @@ def special(implementation: Implementation, formula: Formula, case: Case) -> Evi
         for array in (points, *(points[k : k + 1] for k in range(points.size))):
             total = total.merge(examine(implementation, formula, _case(array, fmt, options), order))
     return replace(total, cases=1, vacuous_cases=int(total.compared == 0), label="exhaustive")
+
+
+def poisoned(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
+    """Put an infinity, NaN or an extreme number at one place of the first input and compare what it does.
+
+    A result is finite, infinite of one sign, or NaN: it has to be what one of the formula's listed texts
+    gives there in IEEE arithmetic. Finite results are held to the bound wherever it says anything.
+    """
+    total = Evidence()
+    for order in (VALUE, DERIVATIVE) if implementation.vjp else (VALUE,):
+        for place, point in enumerate(special_values(case.format)):
+            spoilt = case.inputs[0].copy()
+            if not spoilt.size:
+                continue
+            spoilt.flat[(case.seed + place) % spoilt.size] = point
+            part = replace(
+                case, inputs=(spoilt, *case.inputs[1:]), specials=1, detail=f"{point!r} in {case.detail}"
+            )
+            total = total.merge(kinds_of_answers(implementation, formula, part, order))
+    families = {case.family: total.compared}
+    return replace(total, cases=1, vacuous_cases=int(total.compared == 0), families=families)
 
 
 def _case(array: Any, fmt: Format, options: Any) -> Case:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradcheck.arithmetic.rounded import Model, Rounded, rounded
 from gradcheck.formats import Float64Array
 from gradcheck.oracles.query import Query, apply, at_kink, nudged, one_sided, subset, texts
-from gradcheck.records import Standing
+from gradcheck.records import DERIVATIVE, Standing
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ def bounds(query: Query, model: Model) -> tuple[Bounds, ...]:
         (name, standing, _around_kinks(query, text, model))
         for name, standing, text in texts(query.formula, query.order)
     ]
+    if query.formula.extremes is not None and query.order == DERIVATIVE:
+        ends = (_around_kinks(query, text, model) for text in query.formula.extremes)
+        found += [("a choice at a kink", Standing.STABLE, end) for end in ends]
     slopes = _kink_intervals(query, model)
     outputs = []
     for index in range(len(found[0][2])):
@@ -90,10 +93,17 @@ def _around_kinks(query: Query, text: Callable[..., Any], model: Model) -> tuple
     queries = [query]
     if not query.formula.elementwise and at_kink(query).any():
         queries += [nudged(query, side) for side in (-1.0, 1.0)]
-    results = [apply(each, text, lambda array: rounded(array, model)) for each in queries]
+    results = [
+        tuple(_interval(part, model) for part in apply(each, text, lambda array: rounded(array, model)))
+        for each in queries
+    ]
     return (
         results[0] if len(results) == 1 else tuple(_hull(list(parts)) for parts in zip(*results, strict=True))
     )
+
+
+def _interval(value: Any, model: Model) -> Rounded:
+    return value if isinstance(value, Rounded) else rounded(value, model)
 
 
 def _finish(interval: Rounded) -> Rounded:

@@ -58,7 +58,8 @@ def texts(formula: Formula, order: int) -> Iterator[tuple[str, Standing, Callabl
 def apply(query: Query, text: Callable[..., Any], lift: Callable[[Float64Array], Any]) -> tuple[Any, ...]:
     """Evaluate one text of the query in the arithmetic that `lift` brings its arrays into."""
     options = query.formula.complete(query.options)
-    inputs = [lift(array) for array in query.inputs]
+    # Integers are indices: every arithmetic takes them as they are.
+    inputs = [array if array.dtype.kind in "iub" else lift(array) for array in query.inputs]
     cotangent = lift(query.cotangent) if query.cotangent is not None and query.order else None
     tangents = [lift(direction) for direction in query.directions]
     names = _parameters(text)
@@ -68,15 +69,23 @@ def apply(query: Query, text: Callable[..., Any], lift: Callable[[Float64Array],
         return (_shaped(text(*inputs, cotangent=cotangent, **along, **options), query),)
     if query.formula.elementwise or query.order == VALUE:
         result = text(*inputs, **options)
+        if isinstance(result, tuple):
+            return result
         factor = query.factor
         return (_shaped(result, query) if factor is None else _shaped(result, query) * lift(factor),)
+    places = query.formula.differentiated
     if query.order == DERIVATIVE:
-        return tuple(text(tuple(inputs), cotangent, **options))
+        gradients = text(tuple(inputs), cotangent, **options)
+        return tuple(gradients[place] for place in places)
     if "directions" in names:
-        return tuple(text(tuple(inputs), cotangent, tuple(tangents), **options))
-    duals = tuple(Dual(value, tangent) for value, tangent in zip(inputs, tangents, strict=True))
+        gradients = text(tuple(inputs), cotangent, tuple(tangents), **options)
+        return tuple(gradients[place] for place in places)
+    duals = tuple(
+        Dual(value, tangent) if place in places else value
+        for place, (value, tangent) in enumerate(zip(inputs, tangents, strict=True))
+    )
     gradients = text(duals, cotangent, **options)
-    return tuple(_tangent(gradient) for gradient in gradients)
+    return tuple(_spread_tangent(gradients[place], inputs[place]) for place in places)
 
 
 @cache
@@ -90,6 +99,11 @@ def _tangent(gradient: Any) -> Any:
     return 0 * gradient.value if gradient.tangent is None else gradient.tangent
 
 
+def _spread_tangent(gradient: Any, like: Any) -> Any:
+    tangent = _tangent(gradient)
+    return tangent if tangent.shape == like.shape else np.broadcast_to(tangent, like.shape)
+
+
 def _shaped(result: Any, query: Query) -> Any:
     """Spread a constant derivative over the shape of the input."""
     if query.formula.elementwise and result.shape != query.inputs[0].shape:
@@ -98,8 +112,10 @@ def _shaped(result: Any, query: Query) -> Any:
 
 
 def at_kink(query: Query) -> NDArray[np.bool_]:
-    """Return where an input sits exactly on a kink of the formula."""
-    kinks = query.formula.kinks
+    """Return where an element of the first input sits exactly on a kink of the formula."""
+    kinks, touching = query.formula.kinks, query.formula.touching
+    if touching is not None and query.order != VALUE:
+        return np.asarray(touching(query.inputs, **query.formula.complete(query.options)), dtype=bool)
     if kinks is None or query.order == VALUE:
         return np.zeros(query.inputs[0].shape, dtype=bool)
     points = [float(point) for point in kinks(**query.formula.complete(query.options))]

@@ -8,6 +8,7 @@ for all other elements. At a kink it is the Clarke interval between both one-sid
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 
 from gradcheck.arithmetic.ball import Ball, balls, precision, to_estimate
 from gradcheck.arithmetic.rounded import Model, Rounded, rounded
+from gradcheck.errors import Undecided, Unsupported
 from gradcheck.formats import FLOAT64, Float64Array, Format
 from gradcheck.oracles.bounds import Bounds, bounds
 from gradcheck.oracles.query import Query, apply, at_kink, nudged, one_sided, subset, texts
-from gradcheck.records import VALUE, Estimate
+from gradcheck.records import DERIVATIVE, VALUE, Estimate
 
 __all__ = [
     "Bounds",
@@ -37,6 +39,8 @@ __all__ = [
 PRECISIONS = (128, 256, 512, 1024, 2048, 4096, 8192)
 # A truth is pinned down when its radius is below this share of the spacing of the judged format.
 DECIDED = 2.0**-12
+# Or, where the width of the bound is known, below this share of it.
+_SHARE = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -48,23 +52,67 @@ class Truth:
     decided: NDArray[np.bool_]
 
 
-def truths(query: Query) -> tuple[Truth, ...]:
-    """Return the proven truth of every output of the query."""
+def truths(query: Query, widths: Sequence[Float64Array] | None = None) -> tuple[Truth, ...]:
+    """Return the proven truth of every output of the query.
+
+    `widths`, for formulas of several inputs, are the widths of the bounds that the truth is to be compared
+    with: a result that cancels to zero is known well enough once its radius is a small share of these.
+    """
     _, _, text = next(iter(texts(query.formula, query.order)))
     if query.formula.elementwise:
         return (_elementwise_truth(query, text),)
-    plain = apply_balls(query, text, PRECISIONS[0])
-    bits = 1
-    while not all(_pinned(estimate, query.format).all() for estimate in plain) and bits < len(PRECISIONS):
-        plain = apply_balls(query, text, PRECISIONS[bits])
-        bits += 1
-    if not at_kink(query).any():
-        return tuple(Truth(e, e, _pinned(e, query.format)) for e in plain)
-    sides = [apply_balls(nudged(query, side), text, PRECISIONS[bits - 1]) for side in (-1.0, 1.0)]
-    return tuple(
-        Truth(_extreme(np.minimum, options), _extreme(np.maximum, options), _pinned(options[0], query.format))
-        for options in zip(plain, *sides, strict=True)
-    )
+    if query.formula.extremes is not None and query.order == DERIVATIVE:
+        found = [_several(query, extreme, widths) for extreme in query.formula.extremes]
+    else:
+        queries = [query]
+        if at_kink(query).any():
+            queries += [nudged(query, side) for side in (-1.0, 1.0)]
+        found = [_several(each, text, widths) for each in queries]
+    outputs = []
+    for estimates, decided in zip(zip(*(e for e, _ in found), strict=True), _all(found), strict=True):
+        outputs.append(Truth(_extreme(np.minimum, estimates), _extreme(np.maximum, estimates), decided))
+    return tuple(outputs)
+
+
+_Found = tuple[tuple[Estimate, ...], list[NDArray[np.bool_]]]
+
+
+def _all(found: Sequence[_Found]) -> list[NDArray[np.bool_]]:
+    masks = zip(*(pinned for _, pinned in found), strict=True)
+    return [np.asarray(np.logical_and.reduce(each)) for each in masks]
+
+
+def _several(query: Query, text: Callable[..., Any], widths: Sequence[Float64Array] | None) -> _Found:
+    """Enclose every output and say which elements are pinned: by float64 intervals if these pin all of them,
+    else by balls of rising precision.
+    """
+    if query.format.precision < 53:
+        with suppress(Undecided, Unsupported):
+            parts = apply(query, text, lambda array: rounded(array, Model(FLOAT64)))
+            found = tuple(Estimate(*_from_interval(_interval(part))) for part in parts)
+            pinned = _pinned_within(found, query.format, widths)
+            if all(mask.all() for mask in pinned):
+                return found, pinned
+    for bits in PRECISIONS:
+        found = apply_balls(query, text, bits)
+        pinned = _pinned_within(found, query.format, widths)
+        if all(mask.all() for mask in pinned):
+            break
+    return found, pinned
+
+
+def _pinned_within(
+    found: Sequence[Estimate], fmt: Format, widths: Sequence[Float64Array] | None
+) -> list[NDArray[np.bool_]]:
+    own = [_pinned(estimate, fmt) for estimate in found]
+    if widths is None:
+        return own
+    shares = (np.where(np.isfinite(width), _SHARE * width, 0.0) for width in widths)
+    return [mask | (e.radius <= share) for mask, e, share in zip(own, found, shares, strict=True)]
+
+
+def _interval(value: Any) -> Rounded:
+    return value if isinstance(value, Rounded) else rounded(value, Model(FLOAT64))
 
 
 def apply_balls(query: Query, text: Callable[..., Any], bits: int) -> tuple[Estimate, ...]:

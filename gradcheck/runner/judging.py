@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis.strategies import SearchStrategy
 
 from gradcheck import cases
-from gradcheck.checks.examine import examine
+from gradcheck.checks.examine import examine, factors
 from gradcheck.checks.profile import error_profile
 from gradcheck.checks.semantics import semantics
 from gradcheck.checks.special import table as special_table
@@ -128,13 +128,35 @@ def judge(
         default.append(replace(case, options=concrete.defaults))
         return examined(case).merge(examined(default[0]))
 
-    evidence = collect(session, draw(concrete, elements, varied=few), both, share)
+    strategy = draw(concrete, elements, varied=few)
+    evidence = collect(session, strategy, both, share)
     if exhaustive and concrete.format.bits == 16 and concrete.formula.elementwise:
         every = cases.exhaustive(concrete.formula, concrete.format, concrete.defaults)
         evidence = replace(evidence.merge(examined(every)), label="exhaustive")
         _draw_profile(session, concrete, every)
     _tabulate(session, concrete)
-    return record(session, concrete, evidence, started)
+    smallest: Case | None = None
+    if evidence.verdict.is_finding and not concrete.formula.elementwise:
+        smallest = _smallest_failure(session, strategy, examined, evidence.verdict)
+        evidence = evidence if smallest is None else _worst_of(evidence, examined(smallest))
+    return record(session, concrete, evidence, started, smallest)
+
+
+def _smallest_failure(
+    session: Session, strategy: SearchStrategy[Case], check: Examine, verdict: Verdict
+) -> Case | None:
+    """Let Hypothesis shrink a case of several inputs that has the verdict, if it comes up again."""
+    settings = session.profile.settings(session.explore)
+    with contextlib.suppress(hypothesis.errors.NoSuchExample):
+        found: Case = hypothesis.find(
+            strategy, lambda case: check(case).verdict is verdict, settings=settings
+        )
+        return found
+    return None
+
+
+def _worst_of(evidence: Evidence, smallest: Evidence) -> Evidence:
+    return replace(evidence, worst=smallest.worst or evidence.worst, options=smallest.options)
 
 
 def _draw_profile(session: Session, bench: Bench, case: Case) -> None:
@@ -154,20 +176,22 @@ def _tabulate(session: Session, bench: Bench) -> None:
         session.store.artifact("step", bench.formula.name, step_series(bench.formula, _SEEN_FROM))
 
 
-def record(session: Session, bench: Bench, evidence: Evidence, started: float) -> Verdict:
+def record(
+    session: Session, bench: Bench, evidence: Evidence, started: float, smallest: Case | None = None
+) -> Verdict:
     """Simplify and confirm what was found, and write it with the evidence."""
     findings: tuple[Finding, ...] = ()
     confirmations: dict[str, dict[str, str]] = {}
     if evidence.verdict.is_finding:
         evidence = _simplified(bench, evidence)
-        finding = _finding(bench, evidence)
+        finding = _finding(bench, evidence, smallest)
         findings = (finding,)
         confirmations[finding.id] = _confirmation(bench, evidence)
     session.record(bench.cell, evidence, findings, time.perf_counter() - started, confirmations)
     return evidence.verdict
 
 
-def _finding(bench: Bench, evidence: Evidence) -> Finding:
+def _finding(bench: Bench, evidence: Evidence, smallest: Case | None = None) -> Finding:
     cell, worst = bench.cell, evidence.worst
     code = code_for(cell.check, evidence.verdict, evidence.breaches)
     if worst is None:
@@ -182,14 +206,20 @@ def _finding(bench: Bench, evidence: Evidence) -> Finding:
         f"at ({point}), where {worst.expected!r} is right: {worst.ulp:.3g} ULP off, "
         f"{worst.bound:.3g} allowed{by}."
     )
-    return Finding(code, cell, evidence, message, _reproduction(bench, evidence))
+    return Finding(code, cell, evidence, message, _reproduction(bench, evidence, smallest))
 
 
-def _reproduction(bench: Bench, evidence: Evidence) -> str:
+def _reproduction(bench: Bench, evidence: Evidence, smallest: Case | None = None) -> str:
     implementation, worst = bench.implementation, evidence.worst
-    if implementation is None or implementation.reproduce is None or worst is None or not worst.input:
+    if implementation is None or implementation.reproduce is None or worst is None:
         return ""
-    if not bench.formula.elementwise:
+    if smallest is not None:
+        order = _order_of(bench, worst)
+        cotangent, along = factors(bench.formula, smallest, order)
+        return implementation.reproduce(
+            ORDER_NAMES[order], smallest.inputs, cotangent, smallest.options, directions=along
+        )
+    if not bench.formula.elementwise or not worst.input:
         return ""
     count = max(1, min(worst.size, 65)) if "needs" in worst.context else 1
     array = np.full(count, worst.input[0]).astype(bench.format.dtype)
@@ -202,6 +232,8 @@ def _reproduction(bench: Bench, evidence: Evidence) -> str:
 def _order_of(bench: Bench, worst: Worst) -> int:
     if bench.cell.check in ORDERS:
         return ORDERS[bench.cell.check]
+    if "gradient of" in worst.context:
+        return DERIVATIVE
     return next((k for k in (SECOND, DERIVATIVE) if ORDER_NAMES[k] in worst.context), VALUE)
 
 

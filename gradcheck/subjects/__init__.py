@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from gradcheck.errors import unknown_name
 from gradcheck.subjects.implementation import Implementation, Subject
+from gradcheck.subjects.jax import JAX
 from gradcheck.subjects.numpy import NUMPY
 from gradcheck.subjects.scipy import SCIPY
 from gradcheck.subjects.torch import CPU, CUDA
 
-SUBJECTS: tuple[Subject, ...] = (NUMPY, SCIPY, CPU, CUDA)
+SUBJECTS: tuple[Subject, ...] = (NUMPY, SCIPY, CPU, CUDA, JAX)
 
 
 def get_subject(name: str) -> Subject:

@@ -15,6 +15,7 @@ from gradcheck.records import Array, Formula, Options
 class Implementation:
     """One implementation under test. Arrays go in and come out in the storage type of `format`.
 
+    `forward(inputs, options)` returns an array, or a tuple for a formula of several outputs.
     `vjp(inputs, cotangent, options)` returns one gradient per input, None where the implementation says that
     there is none. `second(inputs, cotangent, directions, options)` returns the gradient with respect to the
     inputs of `sum_k <directions_k, vjp_k(inputs, cotangent)>`. `options` are those that the implementation
@@ -27,7 +28,7 @@ class Implementation:
     formula: str
     subject: str
     format: Format
-    forward: Callable[[tuple[Array, ...], Options], Array]
+    forward: Callable[[tuple[Array, ...], Options], Any]
     vjp: Callable[[tuple[Array, ...], Array, Options], tuple[Array | None, ...]] | None = None
     second: (
         Callable[[tuple[Array, ...], Array, tuple[Array, ...], Options], tuple[Array | None, ...]] | None
@@ -77,7 +78,7 @@ def plain_options(formula: Formula, options: Options, fixed: Options | None = No
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | bool | int) else float(value)
+    return value if isinstance(value, str | bool | int | tuple | type(None)) else float(value)
 
 
 def bind(formula: Formula, inputs: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,10 +29,9 @@ class NumpySubject:
 
     def checks(self, formula: Formula) -> tuple[str, ...]:
         """Return the checks for which the formula has a text."""
-        derivative = ("derivative",) if formula.derivative or formula.vjp else ()
+        derivative = ("derivative",) if formula.differentiable else ()
         second = ("second",) if formula.second else ()
-        special = ("special",) if formula.elementwise else ()
-        return ("value", *derivative, *second, "layout", *special)
+        return ("value", *derivative, *second, "layout", "special")
 
     def reason(self, formula: Formula, fmt: Format, check: str) -> str:
         """Return nothing for any check that this subject has: every text runs in every format."""
@@ -42,20 +41,19 @@ class NumpySubject:
         """Return the texts, evaluated in `fmt`."""
         if form != "function":
             raise unknown_name("form", form, ("function",))
-        with_derivative = formula.derivative is not None or formula.vjp is not None
         return Implementation(
             formula=formula.name,
             subject=self.name,
             format=fmt,
             forward=partial(_forward, formula, fmt),
-            vjp=partial(_vjp, formula, fmt) if with_derivative else None,
+            vjp=partial(_vjp, formula, fmt) if formula.differentiable else None,
             second=partial(_second, formula, fmt) if formula.second else None,
             reproduce=partial(_reproduce, formula, fmt),
         )
 
 
-def _forward(formula: Formula, fmt: Format, inputs: tuple[Array, ...], options: Options) -> Array:
-    value: Array = _evaluate(formula.value, fmt, tuple(bind(formula, inputs, {}).values()), formula, options)
+def _forward(formula: Formula, fmt: Format, inputs: tuple[Array, ...], options: Options) -> Any:
+    value: Any = _evaluate(formula.value, fmt, tuple(bind(formula, inputs, {}).values()), formula, options)
     return value
 
 

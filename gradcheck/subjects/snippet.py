@@ -37,6 +37,8 @@ def assignments(options: dict[str, Any]) -> list[str]:
 
 def numpy_array(name: str, array: Array) -> str:
     """Return the assignment that makes `array` again in NumPy."""
+    if array.dtype.kind in "iub":
+        return f"{name} = np.array({array.tolist()}, dtype=np.{array.dtype.name})"
     dtype = array.dtype.name if array.dtype.name == "bfloat16" else f"np.{array.dtype.name}"
     reshape = "" if array.ndim == 1 else f".reshape({array.shape})"
     return f"{name} = np.array({numbers(array)}, dtype={dtype}){reshape}"

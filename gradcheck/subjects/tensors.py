@@ -56,6 +56,9 @@ def to_array(tensor: Tensor) -> Array:
     import torch
 
     tensor = tensor.detach().cpu()
+    if torch._is_zerotensor(tensor):
+        # A derivative that is zero by rule has no memory to look at.
+        tensor = torch.zeros(tensor.shape, dtype=tensor.dtype)
     if tensor.dtype == torch.bfloat16:
         return np.asarray(tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16))
     return np.asarray(tensor.numpy())

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from types import CodeType
+from typing import Any
 
 import numpy as np
 
+from gradcheck.cases import smallest
 from gradcheck.errors import MissingDependencyError, UsageError, unknown_name
 from gradcheck.formats import Format
 from gradcheck.records import Array, Formula, Options
@@ -24,11 +26,10 @@ from gradcheck.subjects.tensors import Tensor, lent, to_array, to_arrays
 
 @dataclass(frozen=True)
 class Call:
-    """How torch spells a formula: as a function, as a module, and the shapes of one small trial."""
+    """How torch spells a formula: as a function, and as a module if there is one."""
 
     function: str
-    module: str
-    shapes: tuple[tuple[int, ...], ...] = ((2,),)
+    module: str = ""
 
 
 def _linear(module: str, weight: str, bias: str) -> str:
@@ -73,10 +74,10 @@ CALLS: dict[str, Call] = {
     "hardsigmoid": Call(f"{_F}.hardsigmoid(x)", "torch.nn.Hardsigmoid()(x)"),
     "hardswish": Call(f"{_F}.hardswish(x)", "torch.nn.Hardswish()(x)"),
     "softsign": Call(f"{_F}.softsign(x)", "torch.nn.Softsign()(x)"),
-    "prelu": Call(f"{_F}.prelu(x, weight)", _PRELU_MODULE, ((2, 2), (2,))),
-    "preactivation": Call(_ROW, _ROW_MODULE, ((2, 3), (3,), ())),
-    "neuron": Call(f"torch.sigmoid({_ROW})", f"torch.nn.Sigmoid()({_ROW_MODULE})", ((2, 3), (3,), ())),
-    "dense": Call(f"{_F}.linear(x, weight, bias)", _DENSE_MODULE, ((2, 3), (2, 3), (2,))),
+    "prelu": Call(f"{_F}.prelu(x, weight)", _PRELU_MODULE),
+    "preactivation": Call(_ROW, _ROW_MODULE),
+    "neuron": Call(f"torch.sigmoid({_ROW})", f"torch.nn.Sigmoid()({_ROW_MODULE})"),
+    "dense": Call(f"{_F}.linear(x, weight, bias)", _DENSE_MODULE),
 }
 _FORMS = ("function", "module")
 
@@ -96,8 +97,9 @@ class TorchSubject:
         """Return every check that an implementation with double backward and a module can take."""
         if formula.name not in CALLS:
             return ()
-        special = ("special",) if formula.elementwise else ()
-        return ("value", "derivative", "second", "layout", "module", *special)
+        orders = ("derivative", "second") if formula.differentiable else ()
+        module = ("module",) if CALLS[formula.name].module else ()
+        return ("value", *orders, "layout", *module, "special")
 
     def reason(self, formula: Formula, fmt: Format, check: str) -> str:
         """Return why the check cannot run: torch's own words, after one real call of two or three numbers."""
@@ -131,20 +133,18 @@ def _absence(device: str) -> str:
 @cache
 def _trial(subject: TorchSubject, formula: Formula, fmt: Format, check: str) -> str:
     """Why torch refuses the check in this format, in its own words; empty if it does not."""
-    shapes = CALLS[formula.name].shapes
-    inputs = tuple(np.linspace(-0.75, 0.5, max(1, int(np.prod(shape)))) for shape in shapes)
-    inputs = tuple(
-        array.reshape(shape).astype(fmt.dtype) for array, shape in zip(inputs, shapes, strict=True)
-    )
+    trial = smallest(formula, fmt)
+    inputs = trial.inputs
     made = subject.implement(formula, fmt, "module" if check == "module" else "function")
-    assert made.vjp is not None and made.second is not None
     try:
-        value = made.forward(inputs, {})
+        value = made.forward(inputs, trial.options)
+        if made.vjp is None or made.second is None:
+            return ""
         ones = np.ones(value.shape, fmt.dtype)
         if check in ("derivative", "second", "module"):
-            made.vjp(inputs, ones, {})
+            made.vjp(inputs, ones, trial.options)
         if check == "second":
-            made.second(inputs, ones, inputs, {})
+            made.second(inputs, ones, tuple(np.ones(a.shape, fmt.dtype) for a in inputs), trial.options)
     except RuntimeError as error:
         return str(error).partition("\n")[0]
     return ""
@@ -155,22 +155,24 @@ def _implement(subject: TorchSubject, formula: Formula, fmt: Format, form: str) 
     code = compile(text, f"<{subject.name} {formula.name}>", "eval")
     call = partial(_call, formula, code)
 
-    def forward(inputs: tuple[Array, ...], options: Options) -> Array:
+    def forward(inputs: tuple[Array, ...], options: Options) -> Any:
         import torch
 
         with torch.no_grad(), lent(inputs, subject.device) as tensors:
-            return to_array(call(tensors, options))
+            result = call(tensors, options)
+            # Several results come as a tuple, in the order of the formula's outputs.
+            return tuple(map(to_array, result)) if isinstance(result, tuple) else to_array(result)
 
     def vjp(inputs: tuple[Array, ...], cotangent: Array, options: Options) -> tuple[Array | None, ...]:
         with _recording(), lent(inputs, subject.device) as tensors, lent((cotangent,), subject.device) as c:
-            return to_arrays(_gradients(call(_leaves(tensors), options), tensors, c[0], False))
+            return to_arrays(_gradients(call(_leaves(formula, tensors), options), tensors, c[0], False))
 
     def second(
         inputs: tuple[Array, ...], cotangent: Array, directions: tuple[Array, ...], options: Options
     ) -> tuple[Array | None, ...]:
         given = (cotangent, *directions)
         with _recording(), lent(inputs, subject.device) as tensors, lent(given, subject.device) as (c, *d):
-            first = _gradients(call(_leaves(tensors), options), tensors, c, True)
+            first = _gradients(call(_leaves(formula, tensors), options), tensors, c, True)
             return to_arrays(_second(first, tensors, d))
 
     return Implementation(
@@ -178,8 +180,8 @@ def _implement(subject: TorchSubject, formula: Formula, fmt: Format, form: str) 
         subject=subject.name,
         format=fmt,
         forward=forward,
-        vjp=vjp,
-        second=second,
+        vjp=vjp if formula.differentiable else None,
+        second=second if formula.differentiable else None,
         reproduce=partial(_reproduce, subject.device, formula, text),
         negative_strides=False,
     )
@@ -195,8 +197,12 @@ def _call(formula: Formula, code: CodeType, tensors: tuple[Tensor, ...], options
         return eval(code, {"torch": torch}, names)
 
 
-def _leaves(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(tensor.requires_grad_(tensor.is_floating_point()) for tensor in tensors)
+def _leaves(formula: Formula, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    places = formula.differentiated
+    return tuple(
+        tensor.requires_grad_(place in places and tensor.is_floating_point())
+        for place, tensor in enumerate(tensors)
+    )
 
 
 def _gradients(
@@ -245,11 +251,11 @@ def _reproduce(
     directions: tuple[Array, ...] = (),
 ) -> str:
     """Return a program of plain torch that prints what was got, every tensor as a list of hex numbers."""
-    leaves = ", ".join(formula.inputs) + ","
     lines = [
         "import torch",
         "def show(t):",
-        "    print(None if t is None else [v.hex() for v in t.detach().double().flatten().tolist()])",
+        "    for p in t if isinstance(t, tuple) else (t,):",
+        "        print(None if p is None else [v.hex() for v in p.detach().double().flatten().tolist()])",
         *assignments(plain_options(formula, options)),
         *(_source(name, array, device) for name, array in zip(formula.inputs, inputs, strict=True)),
     ]
@@ -257,19 +263,19 @@ def _reproduce(
         return "\n".join([*lines, f"show({text})"])
     if cotangent is None or what not in ("derivative", "second"):
         raise UsageError(f"what={what!r} with cotangent={cotangent!r}: expected value, derivative or second")
-    lines += [f"{name}.requires_grad_()" for name in formula.inputs]
+    leaves = ", ".join(formula.inputs[place] for place in formula.differentiated) + ","
+    lines += [f"{formula.inputs[place]}.requires_grad_()" for place in formula.differentiated]
     lines += [_source("cotangent", cotangent, device), f"y = {text}"]
     grad = "torch.autograd.grad"
     if what == "derivative":
         lines.append(f"for g in {grad}(y, ({leaves}), cotangent, allow_unused=True):\n    show(g)")
         return "\n".join(lines)
-    along = directions or tuple(np.ones(array.shape, array.dtype) for array in inputs)
-    lines += [
-        _source(f"direction_{name}", array, device) for name, array in zip(formula.inputs, along, strict=True)
-    ]
+    along = directions or tuple(np.ones(array.shape, cotangent.dtype) for array in inputs)
+    named = [(formula.inputs[place], along[place]) for place in formula.differentiated]
+    lines += [_source(f"direction_{name}", array, device) for name, array in named]
     lines += [
         f"first = {grad}(y, ({leaves}), cotangent, create_graph=True, allow_unused=True)",
-        f"directions = ({', '.join(f'direction_{name}' for name in formula.inputs)},)",
+        f"directions = ({', '.join(f'direction_{name}' for name, _ in named)},)",
         "pairs = [(g, d) for g, d in zip(first, directions) if g is not None and g.requires_grad]",
         f"for g in {grad}([g for g, _ in pairs], ({leaves}), [d for _, d in pairs], allow_unused=True):",
         "    show(g)",
@@ -281,9 +287,10 @@ def _source(name: str, array: Array, device: str) -> str:
     """Return the assignment that makes `array` again in torch, with its strides."""
     at = f', device="{device}"' if device != "cpu" else ""
     reshape = "" if array.ndim == 1 else f".reshape({array.shape})"
-    made = f"torch.tensor({numbers(array)}, dtype=torch.{array.dtype.name}{at}){reshape}"
+    listed = str(array.ravel().tolist()) if array.dtype.kind in "iub" else numbers(array)
+    made = f"torch.tensor({listed}, dtype=torch.{array.dtype.name}{at}){reshape}"
     steps = tuple(step // array.itemsize for step in array.strides)
-    if array.flags.c_contiguous or min(steps) <= 0:
+    if array.flags.c_contiguous or not array.size or min(steps) <= 0:
         return f"{name} = {made}"
     empty = f"torch.empty_strided({array.shape}, {steps}, dtype=torch.{array.dtype.name}{at})"
     return f"{name} = {empty}.copy_({made})"

@@ -33,7 +33,7 @@ class _Program:
     def note(self, source: str, value: Any) -> _Noted:
         """Give `value`, which `source` computes, a name of its own."""
         name = f"t{len(self.lines) + 1}"
-        stored = self.format.bits == 16 and np.asarray(value).dtype != bool
+        stored = self.format.bits == 16 and np.asarray(value).dtype.kind not in "biu"
         self.lines.append(f"{name} = {_STORE}({source})" if stored else f"{name} = {source}")
         return _Noted(self, name, self.store(value) if stored else value)
 
@@ -55,6 +55,8 @@ class _Program:
             return operand.name
         if isinstance(operand, Exact | np.floating):
             return f'np.{self.compute.name}(float.fromhex("{to_hex(float(self.value(operand)))}"))'
+        if isinstance(operand, np.ndarray):
+            return f"np.array({operand.tolist()}, dtype=np.{operand.dtype.name})"
         if isinstance(operand, list | tuple):
             parts = ", ".join(self.source(part) for part in operand)
             return f"[{parts}]" if isinstance(operand, list) else f"({parts},)"
@@ -123,13 +125,18 @@ def _subscript(index: Any) -> str:
     return "..." if index is Ellipsis else str(index)
 
 
+def _input(noted: _Program, name: str, array: Array) -> _Noted:
+    kept = np.asarray(array).dtype.kind in "iub"
+    return _Noted(noted, name, np.asarray(array) if kept else np.asarray(array, noted.compute))
+
+
 def program(
     text: Callable[..., Any], fmt: Format, arrays: Mapping[str, Array], options: Mapping[str, Any]
 ) -> str:
     """Return a program that computes `text(*arrays, **options)` in `fmt` and prints it as hex numbers."""
     noted = _Program(fmt)
     with np.errstate(all="ignore"):
-        inputs = [_Noted(noted, name, np.asarray(array, noted.compute)) for name, array in arrays.items()]
+        inputs = [_input(noted, name, array) for name, array in arrays.items()]
         result = text(*inputs, **options)
     shown = result if isinstance(result, tuple) else (result,)
     lines = ["import numpy as np", "from scipy import special", 'np.seterr(all="ignore")']
@@ -142,7 +149,8 @@ def program(
         ]
     for name, array in arrays.items():
         made = numpy_array(name, array)
-        lines.append(f"{made}.astype(np.float32)" if fmt.bits == 16 else made)
+        widened = fmt.bits == 16 and np.asarray(array).dtype.kind not in "iub"
+        lines.append(f"{made}.astype(np.float32)" if widened else made)
     lines += noted.lines
-    lines += [NUMPY_SHOW.format(name=noted.source(part)) for part in shown]
+    lines += [NUMPY_SHOW.format(name=noted.source(part)) for part in shown if part is not None]
     return "\n".join(lines)

@@ -118,7 +118,7 @@ def test_constants_are_rounded_by_each_precision_for_itself():
     assert abs(third.high) < 1e-80 and abs(root.high) < 1e-80
 
 
-@pytest.mark.parametrize("call", [np.sin, np.cumsum, np.linalg.norm, lambda x: np.add.reduce(x)])
+@pytest.mark.parametrize("call", [np.arctan, np.cumsum, np.linalg.norm, lambda x: np.add.reduce(x)])
 def test_what_the_arithmetic_does_not_know_it_refuses(call):
     with pytest.raises((Unsupported, TypeError)):
         call(balls([1.0, 2.0]))

@@ -97,6 +97,6 @@ def test_a_constant_has_no_tangent():
 
 def test_what_duals_do_not_know_they_refuse():
     with pytest.raises(Unsupported):
-        np.sin(Dual(ONE, ONE))
+        np.arctan(Dual(ONE, ONE))
     with pytest.raises(Unsupported):
         np.cumsum(Dual(ONE, ONE))

@@ -200,7 +200,7 @@ def test_a_division_by_an_interval_around_zero_is_unbounded():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda x: np.sin(x),
+        lambda x: np.arctan(x),
         lambda x: x ** exact("0.5"),
         lambda x: np.add.reduce(x),
         lambda x: np.linalg.norm(x),

@@ -1,0 +1,108 @@
+"""What one special number among ordinary ones does to the results of a formula of several inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcheck.arithmetic.plain import evaluate
+from gradcheck.arithmetic.rounded import Model
+from gradcheck.checks.examine import called, factors, first_input, numbers, output_name, shown
+from gradcheck.compare import breach
+from gradcheck.errors import GradcheckError
+from gradcheck.formats import Float64Array, widen
+from gradcheck.oracles.truth import Query, bounds, texts
+from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula, Worst
+from gradcheck.subjects.implementation import Implementation
+
+FINITE, PLUS, MINUS, NAN = 1, 2, 4, 8
+
+
+def kinds_of_answers(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
+    """Compare which results are finite, infinite and NaN with what the listed texts give."""
+    cotangent, _ = factors(formula, case, order)
+    try:
+        outputs = called(implementation, formula, case, order, cotangent, ())
+    except (Exception, SystemExit) as error:
+        return breach("raised", 1, first_input(case), shown(error))
+    accepted = _accepted(formula, case, order, cotangent)
+    intervals = _intervals(formula, case, order, cotangent)
+    total = Evidence()
+    for place, (output, allowed) in enumerate(zip(outputs, accepted, strict=True)):
+        got = np.zeros(allowed.shape) if output is None else widen(output)
+        if got.shape != allowed.shape:
+            return breach("shape", 1, first_input(case), f"expected shape {allowed.shape}, got {got.shape}")
+        wrong = (_kind(got) & allowed) == 0
+        if intervals is not None:
+            low, high = intervals[place]
+            wrong |= np.isfinite(got) & ~((got >= low) & (got <= high))
+        total = total.merge(_counted(got, wrong, case, output_name(formula, order, place)))
+    return total
+
+
+def _counted(got: Float64Array, wrong: NDArray[np.bool_], case: Case, name: str) -> Evidence:
+    if not wrong.any():
+        return Evidence(compared=int(got.size), cases=1)
+    index = int(np.argmax(wrong))
+    worst = Worst(
+        tuple(float(v) for v in widen(case.inputs[0]).ravel()[:8]),
+        float(got.ravel()[index]),
+        np.nan,
+        np.inf,
+        0.0,
+        np.inf,
+        index,
+        int(got.size),
+        f"{name} {case.detail}".strip(),
+    )
+    kinds = _kind(got)[wrong]
+    kind = "nan" if (kinds == NAN).any() else "infinity"
+    return breach(kind, int(wrong.sum()), worst)
+
+
+def _kind(values: Float64Array) -> NDArray[np.int64]:
+    kinds = np.where(np.isnan(values), NAN, np.where(np.isfinite(values), FINITE, PLUS))
+    return np.asarray(np.where(np.isneginf(values), MINUS, kinds))
+
+
+def _accepted(formula: Formula, case: Case, order: int, cotangent: Any) -> list[NDArray[np.int64]]:
+    """Return, per output, the kinds of answers that any listed text gives, as bits."""
+    options = formula.complete(case.options)
+    found: list[NDArray[np.int64]] = []
+    listed = [text for _, _, text in texts(formula, order)]
+    if order == DERIVATIVE and formula.extremes is not None:
+        listed += formula.extremes
+    for text in listed:
+        if order == VALUE:
+            result = evaluate(text, case.format, *case.inputs, **options)
+        else:
+            result = evaluate(_flat(text), case.format, *case.inputs, cotangent, **options)
+            result = tuple(result[place] for place in formula.differentiated)
+        kinds = [_kind(widen(part)) for part in (result if isinstance(result, tuple) else (result,))]
+        found = kinds if not found else [a | b for a, b in zip(found, kinds, strict=True)]
+    return found
+
+
+def _flat(text: Any) -> Any:
+    return lambda *arrays, **options: tuple(text(arrays[:-1], arrays[-1], **options))
+
+
+def _intervals(
+    formula: Formula, case: Case, order: int, cotangent: Any
+) -> list[tuple[Float64Array, Float64Array]] | None:
+    """Return the bounds of finite results; none where an arithmetic does not take the special number."""
+    inputs = tuple(numbers(array) for array in case.inputs)
+    weight = None if cotangent is None else widen(cotangent)
+    try:
+        legal = bounds(Query(formula, order, case.format, inputs, case.options, weight), Model(case.format))
+    except GradcheckError:
+        return None
+    result = []
+    for bound in legal:
+        low, high = bound.accepted.lo, bound.accepted.hi
+        for _, interval in bound.unstable:
+            low, high = np.minimum(low, interval.lo), np.maximum(high, interval.hi)
+        result.append((np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)))
+    return result
