@@ -22,14 +22,7 @@ from gradcheck.records import Array, Formula, Options
 from gradcheck.subjects.implementation import Implementation, bind, plain_options
 from gradcheck.subjects.snippet import assignments, numbers
 from gradcheck.subjects.tensors import Tensor, lent, to_array, to_arrays
-
-
-@dataclass(frozen=True)
-class Call:
-    """How torch spells a formula: as a function, and as a module if there is one."""
-
-    function: str
-    module: str = ""
+from gradcheck.subjects.torch_calls import Call
 
 
 def _linear(module: str, weight: str, bias: str) -> str:
@@ -79,6 +72,7 @@ CALLS: dict[str, Call] = {
     "neuron": Call(f"torch.sigmoid({_ROW})", f"torch.nn.Sigmoid()({_ROW_MODULE})"),
     "dense": Call(f"{_F}.linear(x, weight, bias)", _DENSE_MODULE),
 }
+# The tables of the other families, each in a file of its own, join here.
 _FORMS = ("function", "module")
 
 
