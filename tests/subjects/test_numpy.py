@@ -61,7 +61,7 @@ def draw(fmt, *shapes, seed=0):
 
 def test_checks_are_those_that_there_is_a_text_for():
     assert NUMPY.checks(BENT) == ("value", "derivative", "second", "layout", "special")
-    assert NUMPY.checks(DENSE) == ("value", "derivative", "layout")
+    assert NUMPY.checks(DENSE) == ("value", "derivative", "layout", "special")
     assert NUMPY.reason(BENT, FLOAT16, "second") == ""
     assert NUMPY.reason(DENSE, FLOAT16, "second") == "no text of dense for second"
     assert NUMPY.implement(DENSE, FLOAT32).second is None
