@@ -34,14 +34,17 @@ preactivation = neurons.PREACTIVATION
 neuron = neurons.NEURON
 dense = layers.DENSE
 
-CATALOGUE: tuple[Formula, ...] = (
-    *rectifiers.FORMULAS,
-    *sigmoids.FORMULAS,
-    *piecewise.FORMULAS,
-    *gates.FORMULAS,
-    *neurons.FORMULAS,
-    *layers.FORMULAS,
-)
+# A family is added here, and with it to the catalogue.
+FAMILIES: dict[str, tuple[Formula, ...]] = {
+    "rectifiers": rectifiers.FORMULAS,
+    "sigmoids": sigmoids.FORMULAS,
+    "piecewise linear": piecewise.FORMULAS,
+    "gates": gates.FORMULAS,
+    "neurons": neurons.FORMULAS,
+    "layers": layers.FORMULAS,
+}
+
+CATALOGUE: tuple[Formula, ...] = tuple(formula for members in FAMILIES.values() for formula in members)
 
 
 def get_formula(name: str) -> Formula:
@@ -80,6 +83,7 @@ QUANTITIES: tuple[Quantity, ...] = (
 
 __all__ = [
     "CATALOGUE",
+    "FAMILIES",
     "QUANTITIES",
     "Quantity",
     "celu",

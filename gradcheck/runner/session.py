@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import hypothesis
 
     from gradcheck.article.claims import Claim
+    from gradcheck.article.pictures import Picture
     from gradcheck.document import ClaimRecord
 
 RUN_VARIABLE = "GRADCHECK_RUN"
@@ -117,6 +118,18 @@ class Session:
         record = measure(claim, self.profile.settings(self.explore), 10 * self.profile.examples)
         self.store.claim(record)
         return record
+
+    def picture(self, row: str) -> Picture | None:
+        """Compute the picture of a row of the article and keep it; None if the run is not about the row."""
+        from gradcheck.article.pictures import PICTURES
+        from gradcheck.article.rows import ROWS
+
+        planned = {cell.formula for cell in self.plan}
+        if not any(known.id == row and planned & set(known.formulas) for known in ROWS):
+            return None
+        picture = PICTURES[row]()
+        self.store.artifact("picture", row, picture.record)
+        return picture
 
     def user_claims(self) -> tuple[Claim, ...]:
         """Return the claims in the files that the run was given."""

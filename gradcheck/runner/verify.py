@@ -20,6 +20,7 @@ from gradcheck.errors import UsageError
 from gradcheck.known import KnownList
 from gradcheck.records import Cell
 from gradcheck.runner import environment, launch, locate, selftest
+from gradcheck.runner.describe import describe
 from gradcheck.runner.folder import EVIDENCE_FILE, RUN_FILE, prepare
 from gradcheck.runner.plan import plan, select
 from gradcheck.runner.session import get_profile
@@ -83,6 +84,9 @@ def verify(request: Request, watch: Watch | None = None) -> Outcome:
     with evidence.Store.create(path, _info(request, tested), cells) as store:
         for population, counts in _rates().items():
             store.artifact("rates", population, counts)
+        for kind, entries in zip(("formula", "row"), describe({cell.formula for cell in cells}), strict=True):
+            for key, entry in entries.items():
+                store.artifact(kind, key, entry)
 
         def progress() -> int:
             recorded, wanted = store.progress()
