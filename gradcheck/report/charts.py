@@ -97,6 +97,37 @@ def profile_chart(points: Sequence[Point], x: tuple[float, float], y: float) -> 
     return _draw(spec, 236, 110)
 
 
+def line_chart(lines: Sequence[Sequence[tuple[float, float]]], x_decades: bool, y_decades: bool) -> Markup:
+    """Draw lines through points; an axis of decades holds exponents of ten."""
+    rows = [
+        {"x": x, "y": y, "s": slot, "o": k}
+        for slot, points in enumerate(lines)
+        for k, (x, y) in enumerate(points)
+    ]
+    spec = {
+        "data": {"values": rows},
+        "mark": {"type": "line", "strokeWidth": 1.5, "aria": False},
+        "encoding": {
+            "x": _axis("x", [row["x"] for row in rows], x_decades),
+            "y": _axis("y", [row["y"] for row in rows], y_decades),
+            "order": {"field": "o", "type": "quantitative"},
+            "color": _color(),
+            "strokeDash": _ordinal("s", DASHES),
+        },
+    }
+    return _draw(spec, 420, 190)
+
+
+def _axis(field: str, values: Sequence[float], decades: bool) -> dict[str, Any]:
+    low, high = min(values), max(values)
+    if decades:
+        bottom, top = math.floor(low), math.ceil(high)
+        return _exponents(field, (bottom, top if top > bottom else bottom + 1))
+    axis = {"title": None, "tickCount": 6, "format": ".4~g"}
+    scale = {"domain": [low, high if high > low else low + 1], "nice": field == "y", "zero": False}
+    return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
+
+
 def _ulps(top: float) -> dict[str, Any]:
     """Return scale and axis of errors in ULP: linear, or where they span decades logarithmic above 1."""
     if top <= 50:

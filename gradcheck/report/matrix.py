@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gradcheck.document import CheckRecord, Document, NotRunRecord
 from gradcheck.report import verdicts
@@ -51,6 +51,14 @@ class MatrixRow:
 
 
 @dataclass(frozen=True)
+class MatrixFamily:
+    """The formulas of one family; the name is empty where the run does not say."""
+
+    name: str
+    rows: tuple[MatrixRow, ...]
+
+
+@dataclass(frozen=True)
 class Legend:
     """One kind of mark and the number of matrix cells that show it."""
 
@@ -64,7 +72,7 @@ class Matrix:
 
     groups: tuple[tuple[str, int], ...]
     columns: tuple[Column, ...]
-    rows: tuple[MatrixRow, ...]
+    families: tuple[MatrixFamily, ...]
     legend: tuple[Legend, ...]
     any_known: bool
     any_partial: bool
@@ -121,6 +129,7 @@ class Index:
     formulas: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     known: frozenset[str]
+    families: dict[str, str]
 
     def planned(self, key: Key) -> bool:
         """Whether any check of this (formula, subject, format) was planned."""
@@ -141,7 +150,12 @@ def index(document: Document) -> Index:
         formulas=tuple(sorted({cell.formula for cell in everything})),
         columns=tuple((s, f) for s in subjects for f in formats if (s, f) in pairs),
         known=frozenset(finding.check for finding in document.findings) - fresh,
+        families=_families(document.artifacts.get("formula", {})),
     )
+
+
+def _families(described: Mapping[str, Any]) -> dict[str, str]:
+    return {key: name(data.get("family", "")) for key, data in described.items() if isinstance(data, Mapping)}
 
 
 def _grouped(records: Iterable[Planned]) -> dict[Key, list[Planned]]:
@@ -171,7 +185,8 @@ def matrix(found: Index) -> Matrix:
     for subject, fmt in found.columns:
         first = not columns or columns[-1].subject != name(subject)
         columns.append(Column(name(subject), name(fmt), _SHORT.get(fmt, name(fmt)), first))
-    rows = tuple(_row(found, formula, columns) for formula in found.formulas)
+    families = _by_family(found, columns)
+    rows = [row for family in families for row in family.rows]
     shown = Counter(cell.mark.slug for row in rows for cell in row.cells if cell.mark)
     legend = tuple(Legend(m, count(shown[m.slug])) for m in verdicts.MARKS if shown[m.slug])
     groups = Counter(column.subject for column in columns)
@@ -179,11 +194,19 @@ def matrix(found: Index) -> Matrix:
     return Matrix(
         groups=tuple(groups.items()),
         columns=tuple(columns),
-        rows=rows,
+        families=families,
         legend=legend,
         any_known=any(cell.known for cell in cells),
         any_partial=any(cell.partial for cell in cells),
     )
+
+
+def _by_family(found: Index, columns: Sequence[Column]) -> tuple[MatrixFamily, ...]:
+    """Return the rows by family, in alphabetical order; formulas of an unknown one come first."""
+    groups: dict[str, list[MatrixRow]] = {}
+    for formula in found.formulas:
+        groups.setdefault(found.families.get(formula, ""), []).append(_row(found, formula, columns))
+    return tuple(MatrixFamily(family, tuple(rows)) for family, rows in sorted(groups.items()))
 
 
 def _row(found: Index, formula: str, columns: Sequence[Column]) -> MatrixRow:

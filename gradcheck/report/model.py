@@ -11,7 +11,7 @@ from typing import Any
 from gradcheck.document import CheckRecord, Document, NotRunRecord, RunInfo
 from gradcheck.report import verdicts
 from gradcheck.report.accuracy import UlpTable, ulp_table
-from gradcheck.report.claims import Claims, claims
+from gradcheck.report.article import Chapter, chapter
 from gradcheck.report.figures import Gallery, profile_gallery, step_gallery
 from gradcheck.report.findings import Findings, findings
 from gradcheck.report.generated import Generated, generated
@@ -92,7 +92,7 @@ class Page:
     ulps: UlpTable
     steps: Gallery
     profiles: Gallery
-    claims: Claims
+    chapter: Chapter
     generated: Generated
     undecided: tuple[Open, ...]
     undecided_share: str
@@ -126,7 +126,7 @@ def page(document: Document) -> Page:
         ulps=ulp_table(found),
         steps=step_gallery(artifacts.get("step", {})),
         profiles=profile_gallery({**artifacts.get("exhaustive", {}), **artifacts.get("ulp_profile", {})}),
-        claims=claims(document.claims),
+        chapter=chapter(document),
         generated=generated(document.checks, tables),
         undecided=undecided,
         undecided_share=share(len(undecided), document.run.planned),
