@@ -31,6 +31,8 @@ DESPITE = {
     ("runner", "report"): "a run ends with its report",
 }
 FRAMEWORKS = {"torch", "jax"}
+# The only files that import each, inside their functions.
+ADAPTERS = {"torch": {"torch.py", "tensors.py"}, "jax": {"jax.py"}}
 LIGHT = ("cli", "terminal", "pytest_plugin", "evidence", "known", "encoding", "files", "report", "document",
          "records", "errors", "explain", "__init__", "__main__")  # fmt: skip
 
@@ -102,8 +104,11 @@ def test_imports_point_down(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_subjects_import_a_framework(path: Path) -> None:
-    found = {name.partition(".")[0] for name in imports(parsed(path))} & FRAMEWORKS
+    tree = parsed(path)
+    found = {name.partition(".")[0] for name in imports(tree)} & FRAMEWORKS
     assert not found or part(path) == "subjects"
+    assert all(path.name in ADAPTERS[framework] for framework in found)
+    assert not {name.partition(".")[0] for name in imports(at_import_time(tree))} & FRAMEWORKS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -30,6 +30,7 @@ from gradcheck.formulas.parts import (
 from gradcheck.records import DERIVATIVE, SECOND, VALUE, Formula
 
 INF = math.inf
+TWO_OVER_ROOT_PI = 2 / np.sqrt(PI)
 # Beyond these σ(x) and tanh(softplus(x)) round to 1 in every format, and x(1 - σ) and xσ(1 - t²) are 0. The
 # texts that rely on it are cut there: an interval around σ would be multiplied by x all the same.
 SIGMOID_IS_ONE, TANH_IS_ONE = 40, 20
@@ -265,6 +266,17 @@ def _gelu_second_factored(x: Any) -> Any:
     return NORMAL_DENSITY_AT_ZERO * np.exp(-0.5 * squared) * (2 - squared)
 
 
+def _gelu_derivative_scaled(x: Any) -> Any:
+    z = x * ROOT_HALF
+    return 0.5 * special.erfc(-z) + 0.5 * x * TWO_OVER_ROOT_PI * np.exp(-(z * z)) * ROOT_HALF
+
+
+def _gelu_second_scaled(x: Any) -> Any:
+    z = x * ROOT_HALF
+    density = 0.5 * TWO_OVER_ROOT_PI * np.exp(-(z * z)) * ROOT_HALF
+    return 2 * density - x * density * (2 * z) * ROOT_HALF
+
+
 GELU = Formula(
     name="gelu",
     title="GELU",
@@ -276,8 +288,10 @@ GELU = Formula(
     variants=(
         unstable(VALUE, "x/2 (1 + erf(x/√2))", _gelu_erf),
         unstable(VALUE, "x ((1 + erf(x/√2))/2)", _gelu_cdf),
+        stable(DERIVATIVE, "erfc(-z)/2 + xφ, φ from z² = (x/√2)²", _gelu_derivative_scaled),
         unstable(DERIVATIVE, "(1 + erf)/2 + xφ", _gelu_derivative_erf),
         unstable(DERIVATIVE, "1/2 + xφ + erf/2", _gelu_derivative_summed),
+        unstable(SECOND, "2φ - xφ·2z/√2, φ from z² = (x/√2)²", _gelu_second_scaled),
         unstable(SECOND, "2φ - x²φ", _gelu_second_difference),
         unstable(SECOND, "φ(2 - x²)", _gelu_second_factored),
     ),
@@ -333,6 +347,12 @@ def _gelu_tanh_derivative_printed(x: Any) -> Any:
     return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * slope
 
 
+def _gelu_tanh_derivative_power(x: Any) -> Any:
+    t = np.tanh(ROOT_TWO_OVER_PI * (x + CUBIC * (x * x * x)))
+    w = 0.5 * x * (1 + t) * (1 - t) * ROOT_TWO_OVER_PI
+    return 0.5 * (1 + t) + (w + w * CUBIC * (3 * (x * x)))
+
+
 def _gelu_tanh_derivative_inside(x: Any) -> Any:
     # Where 1 + t does not cancel and t has not yet rounded to 1; the reference elsewhere.
     inside = np.where(x < 8, _gelu_tanh_derivative_printed(x), _gelu_tanh_derivative(x))
@@ -349,6 +369,22 @@ def _gelu_tanh_second_printed(x: Any) -> Any:
     return 2 * (0.5 * g * h) + f * h * g_slope + f * g * h_slope
 
 
+def _gelu_tanh_second_power(x: Any, *, cotangent: Any = 1, direction: Any = 1) -> Any:
+    """The gradient by 3x² differentiated backwards, step by step; `over_` is the derivative by a step."""
+    cubed, t = 3 * (x * x), np.tanh(ROOT_TWO_OVER_PI * (x + CUBIC * (x * x * x)))
+    g = 0.5 * (x * cotangent)
+    p = g * (1 - t)
+    u = CUBIC * (ROOT_TWO_OVER_PI * (p + p * t))
+    over_r = ROOT_TWO_OVER_PI * (direction + CUBIC * (direction * cubed))
+    over_p = over_r + over_r * t
+    over_t = 0.5 * (cotangent * direction) + over_r * p - over_p * g
+    z = over_t * (1 - t)
+    over_x = ROOT_TWO_OVER_PI * (z + z * t)
+    return (
+        3 * (direction * u) * (2 * x) + 0.5 * (over_p * (1 - t)) * cotangent + over_x + CUBIC * over_x * cubed
+    )
+
+
 GELU_TANH = Formula(
     name="gelu_tanh",
     title="GELU, tanh form",
@@ -362,7 +398,9 @@ GELU_TANH = Formula(
         unstable(VALUE, "xσ(2u), σ = 1/(1 + e^-2u)", _gelu_tanh_by_logistic),
         accepted(DERIVATIVE, "(1 + t)/2 + x/2 (1 - t²)u' within (-1, 8)", _gelu_tanh_derivative_inside),
         unstable(DERIVATIVE, "(1 + t)/2 + x/2 (1 - t²)u'", _gelu_tanh_derivative_printed),
+        unstable(DERIVATIVE, "(1 + t)/2 + x/2 (1 + t)(1 - t)u', u' from 3x²", _gelu_tanh_derivative_power),
         unstable(SECOND, "the three terms of the product rule", _gelu_tanh_second_printed),
+        unstable(SECOND, "x/2 (1 + t)(1 - t)u', u' from 3x², differentiated", _gelu_tanh_second_power),
     ),
     limits=at_infinity((0.0, INF), (0.0, 1.0)),
     textbook=_gelu_tanh_printed,

@@ -169,6 +169,14 @@ def _celu_second_by_reciprocal(x: Any, *, alpha: Any) -> Any:
     return np.where(x > 0, 0, r * r * alpha * np.exp(np.minimum(x, 0) * r))
 
 
+def _celu_derivative_of_result(x: Any, *, alpha: Any) -> Any:
+    return np.where(x > 0, 1, alpha * (np.expm1(np.minimum(x, 0) / alpha) + 1) / alpha)
+
+
+def _celu_second_of_result(x: Any, *, alpha: Any) -> Any:
+    return np.where(x > 0, 0, alpha * (np.expm1(np.minimum(x, 0) / alpha) + 1) / alpha / alpha)
+
+
 CELU = Formula(
     name="celu",
     title="CELU",
@@ -183,12 +191,14 @@ CELU = Formula(
         unstable(VALUE, "α(e^(x/α) - 1)", _celu_printed),
         unstable(VALUE, "α(e^(x(1/α)) - 1)", _celu_by_reciprocal),
         stable(DERIVATIVE, "(1/α)α e^(x(1/α))", _celu_derivative_by_reciprocal),
+        unstable(DERIVATIVE, "expm1(x/α) + 1", _celu_derivative_of_result),
         stable(SECOND, "(1/α)²α e^(x(1/α))", _celu_second_by_reciprocal),
+        unstable(SECOND, "(expm1(x/α) + 1)/α", _celu_second_of_result),
     ),
     kinks=kinks_at(0.0),
     limits=lambda *, alpha: ((-float(alpha), INF), (0.0, 1.0), (0.0, 0.0)),
     textbook=_celu_printed,
-    hazards=("e^(x/α) - 1 cancels near 0",),
+    hazards=("e^(x/α) - 1 cancels near 0", "expm1(x/α) + 1 cancels in the left tail"),
 )
 
 

@@ -14,6 +14,7 @@ LIBRARIES = (
     "scipy",
     "torch",
     "jax",
+    "jaxlib",
     "python-flint",
     "mpmath",
     "ml_dtypes",

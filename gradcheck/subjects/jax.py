@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.cases import smallest
 from gradcheck.errors import MissingDependencyError, UsageError, unknown_name
 from gradcheck.formats import Format
 from gradcheck.records import DERIVATIVE, SECOND, VALUE, Array, Formula, Options
@@ -30,19 +31,21 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Call:
-    """How JAX spells a formula, the options that this spelling has at one value only, and trial shapes."""
+    """How JAX spells a formula, and the options that this spelling has at one value only."""
 
     text: str
     fixed: Options = field(default_factory=dict)
-    shapes: tuple[tuple[int, ...], ...] = ((2,),)
 
 
 _ROW = "jnp.matmul(x, w) + b"
+_PADDING = (
+    '{"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[padding_mode]'
+)
 
 CALLS: dict[str, Call] = {
     "relu": Call("jax.nn.relu(x)"),
     "leaky_relu": Call("jax.nn.leaky_relu(x, negative_slope=negative_slope)"),
-    "prelu": Call("jax.nn.leaky_relu(x, negative_slope=weight)", shapes=((2, 2), (2,))),
+    "prelu": Call("jax.nn.leaky_relu(x, negative_slope=weight)"),
     "sigmoid": Call("jax.nn.sigmoid(x)"),
     "tanh": Call("jnp.tanh(x)"),
     "hardtanh": Call("jax.nn.hard_tanh(x)", {"min_val": -1.0, "max_val": 1.0}),
@@ -59,9 +62,22 @@ CALLS: dict[str, Call] = {
     "hardsigmoid": Call("jax.nn.hard_sigmoid(x)"),
     "hardswish": Call("jax.nn.hard_swish(x)"),
     "softsign": Call("jax.nn.soft_sign(x)"),
-    "preactivation": Call(_ROW, shapes=((2, 3), (3,), ())),
-    "neuron": Call(f"jax.nn.sigmoid({_ROW})", shapes=((2, 3), (3,), ())),
-    "dense": Call("jnp.matmul(x, weight.T) + bias", shapes=((2, 3), (2, 3), (2,))),
+    "preactivation": Call(_ROW),
+    "neuron": Call(f"jax.nn.sigmoid({_ROW})"),
+    "dense": Call("jnp.matmul(x, weight.T) + bias"),
+    "softmax": Call("jax.nn.softmax(x, axis=axis)"),
+    "log_softmax": Call("jax.nn.log_softmax(x, axis=axis)"),
+    "logsumexp": Call("jax.nn.logsumexp(x, axis=axis)"),
+    "layer_norm": Call("jax.nn.standardize(x, axis=tuple(range(-axes, 0)), epsilon=eps) * weight + bias"),
+    "conv1d": Call(
+        f"jax.lax.conv_general_dilated(jnp.pad(x, [(0, 0), (0, 0), (padding, padding)], mode={_PADDING}), "
+        'weight, (stride,), "VALID", rhs_dilation=(dilation,), feature_group_count=groups) + bias[:, None]'
+    ),
+    "conv2d": Call(
+        "jax.lax.conv_general_dilated(jnp.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)], "
+        f'mode={_PADDING}), weight, stride, "VALID", rhs_dilation=dilation, feature_group_count=groups) '
+        "+ bias[:, None, None]"
+    ),
 }
 # The highest derivative that each check takes.
 _ORDERS = {
@@ -83,8 +99,8 @@ class JaxSubject:
         """Return every check but that of a module form: JAX has functions only."""
         if formula.name not in CALLS:
             return ()
-        special = ("special",) if formula.elementwise else ()
-        return ("value", "derivative", "second", "layout", *special)
+        orders = ("derivative", "second") if formula.differentiable else ()
+        return ("value", *orders, "layout", "special")
 
     def reason(self, formula: Formula, fmt: Format, check: str) -> str:
         """Return why the check cannot run: JAX's own words, after it traced the call once."""
@@ -125,48 +141,99 @@ def _trial(formula: Formula, fmt: Format, order: int) -> str:
     """
     import jax
 
-    call = CALLS[formula.name]
-    function = _function(formula, _code(formula), call.fixed, {})
+    trial = smallest(formula, fmt)
+    run = _Run(formula, _code(formula), CALLS[formula.name].fixed, trial.options)
     with _wide():
-        inputs = [jax.ShapeDtypeStruct(shape, fmt.dtype) for shape in call.shapes]
         try:
-            value = jax.eval_shape(function, *inputs)
-            if order >= DERIVATIVE:
-                jax.eval_shape(partial(_pulled, function), inputs, value)
+            value = jax.eval_shape(run.value, trial.inputs)
+            if order >= DERIVATIVE and formula.differentiable:
+                jax.eval_shape(run.first, trial.inputs, value)
             if order >= SECOND:
-                jax.eval_shape(partial(_twice_pulled, function), inputs, value, inputs)
-        except (TypeError, ValueError, NotImplementedError) as error:
+                along = tuple(np.ones(array.shape, fmt.dtype) for array in trial.inputs)
+                jax.eval_shape(run.second, trial.inputs, value, along)
+        except (TypeError, NotImplementedError) as error:
             return str(error).partition("\n")[0]
     return ""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call with its options: arrays of JAX in, arrays of JAX out."""
+
+    formula: Formula
+    code: CodeType
+    fixed: Options
+    options: Options
+
+    def value(self, inputs: tuple[Any, ...]) -> Any:
+        """Return what the call returns."""
+        import jax
+        import jax.numpy as jnp
+
+        plain = plain_options(self.formula, self.options, self.fixed)
+        return eval(self.code, {"jax": jax, "jnp": jnp}, bind(self.formula, inputs, plain))
+
+    def of_leaves(self, inputs: tuple[Any, ...]) -> Function:
+        """Return the call as a function of those inputs alone that are differentiated."""
+
+        def function(*leaves: Any) -> Any:
+            given = list(inputs)
+            for place, leaf in zip(self.formula.differentiated, leaves, strict=True):
+                given[place] = leaf
+            return self.value(tuple(given))
+
+        return function
+
+    def first(self, inputs: tuple[Any, ...], cotangent: Any) -> tuple[Any, ...]:
+        """Return the vector-Jacobian product."""
+        import jax
+
+        return tuple(jax.vjp(self.of_leaves(inputs), *self.leaves(inputs))[1](cotangent))
+
+    def second(self, inputs: tuple[Any, ...], cotangent: Any, directions: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the gradient of sum_k <directions_k, vjp_k>: the vjp of the vjp, at these directions."""
+        import jax
+
+        function = self.of_leaves(inputs)
+
+        def first(*leaves: Any) -> Any:
+            return jax.vjp(function, *leaves)[1](cotangent)
+
+        return tuple(jax.vjp(first, *self.leaves(inputs))[1](self.leaves(directions)))
+
+    def leaves(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return those that belong to differentiated inputs."""
+        return tuple(arrays[place] for place in self.formula.differentiated)
 
 
 def _implement(subject: str, formula: Formula, fmt: Format) -> Implementation:
     call, code = CALLS[formula.name], _code(formula)
 
-    def forward(inputs: tuple[Array, ...], options: Options) -> Array:
-        function = _function(formula, code, call.fixed, options)
+    def forward(inputs: tuple[Array, ...], options: Options) -> Any:
         with _placed():
-            return np.asarray(function(*_copies(inputs)))
+            result = _Run(formula, code, call.fixed, options).value(_copies(inputs))
+            # Several results come as a tuple, in the order of the formula's outputs.
+            return tuple(map(np.asarray, result)) if isinstance(result, tuple) else np.asarray(result)
 
     def vjp(inputs: tuple[Array, ...], cotangent: Array, options: Options) -> tuple[Array | None, ...]:
-        function = _function(formula, code, call.fixed, options)
         with _placed():
-            return _arrays(_pulled(function, *_copies((inputs, cotangent))))
+            run = _Run(formula, code, call.fixed, options)
+            return _arrays(formula, run.first(_copies(inputs), _copies(cotangent)))
 
     def second(
         inputs: tuple[Array, ...], cotangent: Array, directions: tuple[Array, ...], options: Options
     ) -> tuple[Array | None, ...]:
-        function = _function(formula, code, call.fixed, options)
         with _placed():
-            return _arrays(_twice_pulled(function, *_copies((inputs, cotangent, directions))))
+            run = _Run(formula, code, call.fixed, options)
+            return _arrays(formula, run.second(*map(_copies, (inputs, cotangent, directions))))
 
     return Implementation(
         formula=formula.name,
         subject=subject,
         format=fmt,
         forward=forward,
-        vjp=vjp,
-        second=second,
+        vjp=vjp if formula.differentiable else None,
+        second=second if formula.differentiable else None,
         options=call.fixed,
         reproduce=partial(_reproduce, formula, call),
     )
@@ -176,40 +243,20 @@ def _code(formula: Formula) -> CodeType:
     return compile(CALLS[formula.name].text, f"<jax {formula.name}>", "eval")
 
 
-def _function(formula: Formula, code: CodeType, fixed: Options, options: Options) -> Function:
-    """Return the call as a function of the inputs alone."""
-    import jax
-    import jax.numpy as jnp
-
-    plain = plain_options(formula, options, fixed)
-    return lambda *inputs: eval(code, {"jax": jax, "jnp": jnp}, bind(formula, inputs, plain))
-
-
-def _pulled(function: Function, inputs: Any, cotangent: Any) -> Any:
-    """Return the vector-Jacobian product: one gradient per input."""
-    import jax
-
-    return jax.vjp(function, *inputs)[1](cotangent)
-
-
-def _twice_pulled(function: Function, inputs: Any, cotangent: Any, directions: Any) -> Any:
-    """Return the gradient of sum_k <directions_k, vjp_k>: the vjp of the vjp, at these directions."""
-    import jax
-
-    first = lambda *inputs: _pulled(function, inputs, cotangent)  # noqa: E731
-    return jax.vjp(first, *inputs)[1](tuple(directions))
-
-
 def _copies(arrays: Any) -> Any:
     """Return JAX's copies of NumPy arrays: memory of their own, so that nothing is shared."""
-    import jax
     import jax.numpy as jnp
 
-    return jax.tree.map(lambda array: jnp.array(array, copy=True), arrays)
+    if isinstance(arrays, tuple):
+        return tuple(map(_copies, arrays))
+    return jnp.array(arrays, copy=True)
 
 
-def _arrays(gradients: tuple[Any, ...]) -> tuple[Array, ...]:
-    return tuple(np.asarray(gradient) for gradient in gradients)
+def _arrays(formula: Formula, gradients: tuple[Any, ...]) -> tuple[Array | None, ...]:
+    """Return one gradient per input; None for those that are not differentiated."""
+    found = iter(gradients)
+    places = formula.differentiated
+    return tuple(np.asarray(next(found)) if k in places else None for k in range(len(formula.inputs)))
 
 
 @contextmanager
@@ -241,7 +288,8 @@ def _reproduce(
 ) -> str:
     """Return a program of plain JAX that prints what was got, every array as a list of hex numbers."""
     names = plain_options(formula, options, call.fixed)
-    arguments = ", ".join(formula.inputs)
+    differentiated = [formula.inputs[place] for place in formula.differentiated]
+    leaves = ", ".join(differentiated)
     lines = [
         "import os",
         'os.environ["JAX_PLATFORMS"] = "cpu"',
@@ -250,32 +298,33 @@ def _reproduce(
         "import numpy as np",
         'jax.config.update("jax_enable_x64", True)',
         "def show(a):",
-        "    print([v.hex() for v in np.asarray(a).astype(np.float64).ravel().tolist()])",
+        "    for p in a if isinstance(a, tuple) else (a,):",
+        "        print([v.hex() for v in np.asarray(p).astype(np.float64).ravel().tolist()])",
         *assignments({name: value for name, value in names.items() if name not in call.fixed}),
         *(_source(name, array) for name, array in zip(formula.inputs, inputs, strict=True)),
-        f"f = lambda {arguments}: {call.text}",
     ]
     if what == "value":
-        return "\n".join([*lines, f"show(f({arguments}))"])
+        return "\n".join([*lines, f"show({call.text})"])
     if cotangent is None or what not in ("derivative", "second"):
         raise UsageError(f"what={what!r} with cotangent={cotangent!r}: expected value, derivative or second")
     lines += [
         _source("cotangent", cotangent),
-        f"first = lambda {arguments}: jax.vjp(f, {arguments})[1](cotangent)",
+        f"f = lambda {leaves}: {call.text}",
+        f"first = lambda {leaves}: jax.vjp(f, {leaves})[1](cotangent)",
     ]
     if what == "derivative":
-        return "\n".join([*lines, f"for g in first({arguments}):\n    show(g)"])
-    along = directions or tuple(np.ones(array.shape, array.dtype) for array in inputs)
-    lines += [_source(f"direction_{name}", array) for name, array in zip(formula.inputs, along, strict=True)]
-    given = ", ".join(f"direction_{name}" for name in formula.inputs)
-    lines.append(f"for g in jax.vjp(first, {arguments})[1](({given},)):\n    show(g)")
-    return "\n".join(lines)
+        return "\n".join([*lines, f"show(first({leaves}))"])
+    along = directions or tuple(np.ones(array.shape, cotangent.dtype) for array in inputs)
+    lines += [_source(f"direction_{formula.inputs[place]}", along[place]) for place in formula.differentiated]
+    given = ", ".join(f"direction_{name}" for name in differentiated)
+    return "\n".join([*lines, f"show(jax.vjp(first, {leaves})[1](({given},)))"])
 
 
 def _source(name: str, array: Array) -> str:
     """Return the assignment that makes `array` again in JAX."""
     reshape = "" if array.ndim == 1 else f".reshape({array.shape})"
-    return f"{name} = jnp.array({numbers(array)}, dtype=jnp.{array.dtype.name}){reshape}"
+    listed = str(array.ravel().tolist()) if array.dtype.kind in "iub" else numbers(array)
+    return f"{name} = jnp.array({listed}, dtype=jnp.{array.dtype.name}){reshape}"
 
 
 JAX = JaxSubject()

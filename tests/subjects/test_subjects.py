@@ -8,7 +8,7 @@ from gradcheck.subjects import SUBJECTS, Subject, get_subject
 
 
 def test_names():
-    assert [subject.name for subject in SUBJECTS] == ["numpy", "scipy", "torch-cpu", "torch-cuda"]
+    assert [subject.name for subject in SUBJECTS] == ["numpy", "scipy", "torch-cpu", "torch-cuda", "jax-cpu"]
 
 
 def test_a_subject_is_found_by_its_name():
@@ -23,6 +23,6 @@ def test_an_unknown_name_offers_the_closest():
 
 
 def test_importing_the_subjects_imports_no_framework():
-    program = "import sys, gradcheck.subjects; print(sorted({'torch', 'scipy'} & set(sys.modules)))"
+    program = "import sys, gradcheck.subjects; print(sorted({'torch', 'jax', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
