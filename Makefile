@@ -1,6 +1,6 @@
 # The two commands of the README: `make verify` and `make test`. Nothing has to be activated beforehand.
 .DELETE_ON_ERROR:
-.PHONY: verify test lint format build bench rates clean
+.PHONY: verify verify-jax test lint format build bench rates clean
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -8,9 +8,18 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VENV_JAX := .venv-jax
+READY_JAX := $(VENV_JAX)/.ready
 
 verify: $(READY)
 	$(BIN)/gradcheck verify --profile ci --out reports
+
+# JAX has an environment of its own: PyTorch is not in it, and JAX is not in the other. JAX compiles a program
+# for every shape, so what it compiled is kept.
+verify-jax: $(READY_JAX)
+	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV_JAX)/cache JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1 \
+	$(VENV_JAX)/bin/gradcheck verify --subject jax-cpu --profile ci --out $(VENV_JAX)/report
 
 test: $(READY)
 	$(BIN)/python -m pytest tests -n $(JOBS) --dist worksteal
@@ -42,5 +51,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,dev]" "$(TORCH)"
 	touch $@
 
+$(READY_JAX): pyproject.toml constraints.txt
+	test -x $(VENV_JAX)/bin/python || $(PYTHON) -m venv $(VENV_JAX)
+	$(VENV_JAX)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[jax]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(VENV_JAX) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks

@@ -38,9 +38,28 @@ class Call:
 
 
 _ROW = "jnp.matmul(x, w) + b"
-_PADDING = (
-    '{"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[padding_mode]'
-)
+_MODES = '{"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[padding_mode]'
+
+
+def _sides(dilation: str, kernel: str, padding: str) -> str:
+    """The text of what is added before and after one axis."""
+    total = f"{dilation} * ({kernel} - 1)"
+    same = f'({total} // 2, {total} - {total} // 2) if padding == "same"'
+    return f'({same} else (0, 0) if padding == "valid" else ({padding}, {padding}))'
+
+
+def _convolution(axes: int) -> str:
+    """The text of a convolution of what was padded before, as every padding mode allows it."""
+    places = [""] if axes == 1 else [f"[{axis}]" for axis in range(axes)]
+    sides = [_sides(f"dilation{at}", f"weight.shape[{k + 2}]", f"padding{at}") for k, at in enumerate(places)]
+    strides, dilations = (f"({', '.join(name + at for at in places)},)" for name in ("stride", "dilation"))
+    padded = f"jnp.pad(x, [(0, 0), (0, 0), {', '.join(sides)}], mode={_MODES})"
+    product = (
+        f'jax.lax.conv_general_dilated({padded}, weight, {strides}, "VALID", rhs_dilation={dilations}, '
+        "feature_group_count=groups)"
+    )
+    return f"{product} + bias[:, {', '.join('None' for _ in places)}]"
+
 
 CALLS: dict[str, Call] = {
     "relu": Call("jax.nn.relu(x)"),
@@ -69,15 +88,8 @@ CALLS: dict[str, Call] = {
     "log_softmax": Call("jax.nn.log_softmax(x, axis=axis)"),
     "logsumexp": Call("jax.nn.logsumexp(x, axis=axis)"),
     "layer_norm": Call("jax.nn.standardize(x, axis=tuple(range(-axes, 0)), epsilon=eps) * weight + bias"),
-    "conv1d": Call(
-        f"jax.lax.conv_general_dilated(jnp.pad(x, [(0, 0), (0, 0), (padding, padding)], mode={_PADDING}), "
-        'weight, (stride,), "VALID", rhs_dilation=(dilation,), feature_group_count=groups) + bias[:, None]'
-    ),
-    "conv2d": Call(
-        "jax.lax.conv_general_dilated(jnp.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)], "
-        f'mode={_PADDING}), weight, stride, "VALID", rhs_dilation=dilation, feature_group_count=groups) '
-        "+ bias[:, None, None]"
-    ),
+    "conv1d": Call(_convolution(1)),
+    "conv2d": Call(_convolution(2)),
 }
 # The highest derivative that each check takes.
 _ORDERS = {

@@ -278,6 +278,13 @@ def test_convolutions_are_sums_over_windows(mode):
         np.einsum("nclk,ock->nol", windows[:, 2 * g : 2 * g + 2], weight[3 * g : 3 * g + 3]) for g in (0, 1)
     ]
     np.testing.assert_allclose(got, np.concatenate(parts, 1) + bias[:, None], rtol=0, atol=1e-13)
+    same = {"stride": 1, "padding": "same", "dilation": 1, "groups": 2, "padding_mode": mode}
+    got = JAX.implement(LATER["conv1d"], FLOAT64).forward((x, weight[:, :, :2], bias), same)
+    padded = np.pad(x, [(0, 0), (0, 0), (0, 1)], mode=names[mode])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2, axis=2)
+    kernels = weight[:, :, :2].reshape(2, 3, 2, 2)
+    expected = np.einsum("ngclk,gock->ngol", windows.reshape(2, 2, 2, 7, 2), kernels).reshape(2, 6, 7)
+    np.testing.assert_allclose(got, expected + bias[:, None], rtol=0, atol=1e-13)
     x, weight = generator.standard_normal((2, 2, 5, 6)), generator.standard_normal((6, 2, 3, 2))
     options = {**CONVOLUTION_2D, "padding_mode": mode}
     got = JAX.implement(LATER["conv2d"], FLOAT64).forward((x, weight, bias), options)
