@@ -88,7 +88,7 @@ def test_what_jax_does_not_have():
     assert JAX.reason(get_formula("relu"), FLOAT32, "module") == "jax-cpu has no module of relu"
     with pytest.raises(UsageError, match="does not provide gaussian"):
         JAX.implement(GAUSSIAN, FLOAT32)
-    with pytest.raises(UsageError, match="unknown form 'module'.*function"):
+    with pytest.raises(UsageError, match=r"unknown form 'module'.*function"):
         JAX.implement(get_formula("relu"), FLOAT32, "module")
 
 
