@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from gradcheck.arithmetic.rounded import Model
 from gradcheck.checks.examine import called, factors, first_input, numbers, output_name, shown
 from gradcheck.compare import breach
 from gradcheck.errors import GradcheckError
-from gradcheck.formats import Float64Array, widen
+from gradcheck.formats import FLOAT64, Float64Array, Format, widen
 from gradcheck.oracles.truth import Query, bounds, texts
 from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula, Worst
 from gradcheck.subjects.implementation import Implementation
@@ -68,21 +69,32 @@ def _kind(values: Float64Array) -> NDArray[np.int64]:
 
 
 def _accepted(formula: Formula, case: Case, order: int, cotangent: Any) -> list[NDArray[np.int64]]:
-    """Return, per output, the kinds of answers that any listed text gives, as bits."""
-    options = formula.complete(case.options)
+    """Return, per output, the kinds of answers that any listed text gives, as bits.
+
+    A legal evaluation may also keep every operation in a wider format and round the result: a partial sum
+    that overflows in the format does not overflow there.
+    """
     found: list[NDArray[np.int64]] = []
     listed = [text for _, _, text in texts(formula, order)]
     if order == DERIVATIVE and formula.extremes is not None:
         listed += formula.extremes
-    for text in listed:
-        if order == VALUE:
-            result = evaluate(text, case.format, *case.inputs, **options)
-        else:
-            result = evaluate(_flat(text), case.format, *case.inputs, cotangent, **options)
-            result = tuple(result[place] for place in formula.differentiated)
-        kinds = [_kind(widen(part)) for part in (result if isinstance(result, tuple) else (result,))]
+    for text, fmt in itertools.product(listed, dict.fromkeys((case.format, FLOAT64))):
+        parts = _answers(formula, case, order, cotangent, text, fmt)
+        kinds = [_kind(case.format.round(widen(part))) for part in parts]
         found = kinds if not found else [a | b for a, b in zip(found, kinds, strict=True)]
     return found
+
+
+def _answers(
+    formula: Formula, case: Case, order: int, cotangent: Any, text: Any, fmt: Format
+) -> tuple[Any, ...]:
+    options = formula.complete(case.options)
+    inputs = tuple(numbers(array) for array in case.inputs)
+    if order == VALUE:
+        result = evaluate(text, fmt, *inputs, **options)
+        return result if isinstance(result, tuple) else (result,)
+    gradients = evaluate(_flat(text), fmt, *inputs, widen(cotangent), **options)
+    return tuple(gradients[place] for place in formula.differentiated)
 
 
 def _flat(text: Any) -> Any:
