@@ -50,7 +50,8 @@ def _verdicts_of_liars(formula: str) -> list[tuple[bool, str]]:
         for name in liar.formats:
             fmt = get_format(name)
             for size in sizes(liar):
-                evidence = examined(liar.implement(fmt), formula, fmt, liar.where, size, until=Verdict.WRONG)
+                told = liar.implement(fmt)
+                evidence = examined(told, formula, fmt, liar.where, size, until=(Verdict.WRONG,))
                 found.append((mutated, str(evidence.verdict)))
     return found
 
