@@ -178,6 +178,11 @@ def _softsign_derivative_quotient(x: Any) -> Any:
     return 1 / d - ((x / d) / d) * np.sign(x)
 
 
+def _softsign_derivative_power(x: Any) -> Any:
+    d = 1 + np.abs(x)
+    return 1 / d - x * (1 / (d * d)) * np.sign(x)
+
+
 def _softsign_second_quotient(x: Any) -> Any:
     d, s = 1 + np.abs(x), np.sign(x)
     r = x / d
@@ -200,6 +205,7 @@ SOFTSIGN = Formula(
     variants=(
         accepted(DERIVATIVE, "1/(1 + |x|)²", _softsign_derivative_squared),
         unstable(DERIVATIVE, "1/d - (x/d)/d sign x", _softsign_derivative_quotient),
+        unstable(DERIVATIVE, "1/d - x d⁻² sign x, d² overflows", _softsign_derivative_power),
         unstable(SECOND, "the quotient rule twice", _softsign_second_quotient),
         accepted(SECOND, "-2 sign(x)/d³", _softsign_second_cubed),
     ),

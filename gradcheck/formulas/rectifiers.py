@@ -236,6 +236,10 @@ def _selu_derivative_of_result(x: Any) -> Any:
     return np.where(x > 0, np.full_like(x, SELU_SCALE), _selu_printed(x) + SELU_SLOPE)
 
 
+def _selu_second_of_result(x: Any) -> Any:
+    return np.where(x > 0, 0, SELU_SCALE * (SELU_ALPHA * (np.expm1(np.minimum(x, 0)) + 1)))
+
+
 SELU = Formula(
     name="selu",
     title="SELU",
@@ -249,6 +253,7 @@ SELU = Formula(
         unstable(VALUE, "λα(e^x - 1)", _selu_printed),
         stable(DERIVATIVE, "λ times (1, α e^x)", _selu_derivative_scaled_last),
         unstable(DERIVATIVE, "y + λα from the result", _selu_derivative_of_result),
+        unstable(SECOND, "λα(expm1 x + 1)", _selu_second_of_result),
     ),
     kinks=kinks_at(0.0),
     limits=at_infinity((-float(SELU_SLOPE), INF), (0.0, float(SELU_SCALE))),

@@ -179,6 +179,12 @@ def _tanh_second_of_result(x: Any) -> Any:
     return -2 * y * (1 - y * y)
 
 
+def _tanh_second_factored(x: Any) -> Any:
+    y = np.tanh(x)
+    z = ((1 - y) - (1 + y)) * (1 - y)
+    return z + z * y
+
+
 TANH = Formula(
     name="tanh",
     title="Hyperbolic tangent",
@@ -199,6 +205,7 @@ TANH = Formula(
         unstable(DERIVATIVE, "1 - y² from the result", _tanh_derivative_of_result),
         unstable(DERIVATIVE, "(1 - y)(1 + y) from the result", _tanh_derivative_factored),
         unstable(SECOND, "-2y(1 - y²) from the result", _tanh_second_of_result),
+        unstable(SECOND, "((1 - y) - (1 + y))(1 - y)(1 + y)", _tanh_second_factored),
     ),
     limits=at_infinity((-1.0, 1.0), (0.0, 0.0)),
     hazards=("1 - y² is 0 once y rounds to 1, where tanh' is a normal number",),
@@ -265,6 +272,11 @@ def _softplus_second_of_result(
     return np.where(z > threshold, 0, direction * cotangent * (1 - y) * y * beta)
 
 
+def _softplus_second_by_difference(x: Any, *, beta: Any, threshold: Any) -> Any:
+    y = _softplus_derivative_by_difference(x, beta=beta, threshold=threshold)
+    return np.where(beta * x > threshold, 0, beta * (y - y * y))
+
+
 SOFTPLUS = Formula(
     name="softplus",
     title="Softplus",
@@ -282,6 +294,7 @@ SOFTPLUS = Formula(
         accepted(DERIVATIVE, "1/(1 + e^(-βx))", _softplus_derivative_printed),
         accepted(DERIVATIVE, "exp(z - softplus z)", _softplus_derivative_by_difference),
         unstable(SECOND, "βy(1 - y) from σ", _softplus_second_of_result),
+        unstable(SECOND, "β(y - y²), y = exp(z - softplus z)", _softplus_second_by_difference),
     ),
     kinks=lambda *, beta, threshold: (
         (float(threshold) / float(beta),) if math.isfinite(float(threshold)) else ()
@@ -358,6 +371,11 @@ def _log_sigmoid_second_of_result(x: Any) -> Any:
     return (y - 1) * y
 
 
+def _log_sigmoid_second_by_difference(x: Any) -> Any:
+    y = _log_sigmoid_derivative_by_difference(x)
+    return y * y - y
+
+
 LOG_SIGMOID = Formula(
     name="log_sigmoid",
     title="Log-sigmoid",
@@ -378,6 +396,7 @@ LOG_SIGMOID = Formula(
         unstable(DERIVATIVE, "e^-x/(1 + e^-x)", _log_sigmoid_derivative_quotient),
         accepted(DERIVATIVE, "exp(-x - softplus(-x))", _log_sigmoid_derivative_by_difference),
         unstable(SECOND, "(y - 1)y from σ", _log_sigmoid_second_of_result),
+        unstable(SECOND, "y² - y, y = exp(-x - softplus(-x))", _log_sigmoid_second_by_difference),
     ),
     limits=at_infinity((-INF, 0.0), (1.0, 0.0)),
     textbook=_log_sigmoid_printed,
