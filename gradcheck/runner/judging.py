@@ -40,6 +40,7 @@ from gradcheck.records import (
     Worst,
 )
 from gradcheck.subjects import Implementation, get_subject
+from gradcheck.subjects.implementation import FORMS
 
 if TYPE_CHECKING:
     from gradcheck.runner.session import Session
@@ -71,7 +72,7 @@ def bench(cell: Cell) -> Bench:
     formula, fmt = get_formula(cell.formula), get_format(cell.format)
     if cell.subject == "reference":
         return Bench(cell, formula, fmt, None)
-    form = "module" if cell.check == "module" else "function"
+    form = cell.check if cell.check in FORMS else "function"
     return Bench(cell, formula, fmt, get_subject(cell.subject).implement(formula, fmt, form))
 
 
@@ -105,7 +106,7 @@ def judge(
     concrete = bench(cell)
     subject = () if concrete.implementation is None else (concrete.implementation,)
     base = None
-    if cell.check == "module":
+    if cell.check in FORMS:
         base = get_subject(cell.subject).implement(concrete.formula, concrete.format)
 
     def examined(case: Case) -> Evidence:
@@ -169,7 +170,9 @@ def _draw_profile(session: Session, bench: Bench, case: Case) -> None:
 
 def _tabulate(session: Session, bench: Bench) -> None:
     """Keep the table of special answers, or the error of the witnesses against the step."""
-    if bench.cell.check == "special" and bench.implementation is not None:
+    tabular = bench.formula.elementwise and bench.implementation is not None
+    if bench.cell.check == "special" and tabular:
+        assert bench.implementation is not None
         rows = special_table(bench.implementation, bench.formula, bench.format, bench.defaults)
         session.store.artifact("special", bench.cell.id, [asdict(row) for row in rows])
     if bench.cell.check == "witness" and bench.formula.elementwise:

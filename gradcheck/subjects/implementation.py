@@ -10,6 +10,9 @@ from gradcheck.errors import UsageError
 from gradcheck.formats import Format
 from gradcheck.records import Array, Formula, Options
 
+# The forms that an implementation may come in beside its function; each has a check of its own.
+FORMS = ("module", "loop", "foreach")
+
 
 @dataclass(frozen=True)
 class Implementation:
@@ -22,7 +25,9 @@ class Implementation:
     fixes: a formula is compared with it at these values only. `reproduce(what, inputs, cotangent, options,
     directions=())`, with `what` one of "value", "derivative" and "second", returns a program that needs
     nothing of this package and prints the answer, every array as a list of hexadecimal numbers; without
-    directions, the second derivative is taken along ones.
+    directions, the second derivative is taken along ones. An optimizer that keeps its own state has
+    `begin(weights, groups, states, taken)`, which returns a `Run`: one group of options per weight, and the
+    state after `taken` steps, if any.
     """
 
     formula: str
@@ -36,6 +41,7 @@ class Implementation:
     options: Options = field(default_factory=dict)
     reproduce: Callable[..., str] | None = None
     negative_strides: bool = True
+    begin: Callable[..., Any] | None = None
 
 
 class Subject(Protocol):
