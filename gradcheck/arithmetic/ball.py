@@ -39,6 +39,11 @@ def precision(bits: int) -> Iterator[None]:
         flint.ctx.prec = saved
 
 
+def current_precision() -> int:
+    """Return the number of bits that balls are evaluated with here."""
+    return int(flint.ctx.prec)
+
+
 class Ball(NDArrayOperatorsMixin):
     """An array of real balls; `data` is an object array of `arb`."""
 
@@ -106,7 +111,7 @@ class Ball(NDArrayOperatorsMixin):
             return folded(pick, self, *reduction(arguments, keywords))
         if function is np.clip:
             low, high = (
-                np.asarray(bound) if not hasattr(bound, "ball") else bound for bound in arguments[1:]
+                bound if isinstance(bound, Ball | Exact) else np.asarray(bound) for bound in arguments[1:]
             )
             return clipped(self, low, high)
         if function is np.einsum:

@@ -15,7 +15,7 @@ import numpy as np
 from gradcheck import formulas
 from gradcheck.arithmetic.plain import evaluate
 from gradcheck.article.printed import printed_leaky_relu, printed_sigmoid_slope
-from gradcheck.formats import FLOAT32, FLOAT64
+from gradcheck.formats import FLOAT16, FLOAT32, FLOAT64
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,83 @@ def one_pass_variance() -> Picture:
     )
 
 
+def first_steps() -> Picture:
+    """Adam's step and the printed one, in units of the rate, for a gradient that is always 1, default betas."""
+    steps = np.arange(1, 61)
+    columns: dict[str, list[float]] = {"Adam": [], "as printed, ρ = 1": []}
+    zero = np.zeros(1)
+    adam, printed = (zero,) * 4, (zero,) * 3
+    for t in steps.tolist():
+        before = adam[0], printed[0]
+        adam = formulas.adam(adam[0], np.ones(1), *adam[1:], t=t, lr=1.0)
+        printed = formulas.printed_adam(printed[0], np.ones(1), *printed[1:], lr=1.0)
+        columns["Adam"].append(float(before[0][0] - adam[0][0]))
+        columns["as printed, ρ = 1"].append(float(before[1][0] - printed[0][0]))
+    return Picture(
+        "Without the correction of its averages Adam starts too fast",
+        Axis("step"),
+        Axis("step / rate"),
+        tuple(line(name, steps, values) for name, values in columns.items()),
+        "Both averages start at zero, the second far more slowly: the printed step is (1 − β₁)/√(1 − β₂) ≈ 3.16 "
+        "times the rate at first, grows from there, and takes thousands of steps to forget it.",
+    )
+
+
+def step_over_scale() -> Picture:
+    """Adam's step after ten equal gradients of one size, in units of the rate, by format."""
+    sizes = 10.0 ** np.arange(-46.0, 6.01, 0.5)
+    lines = []
+    for fmt in (FLOAT64, FLOAT32, FLOAT16):
+        inside = sizes[(sizes <= fmt.largest) & (sizes >= fmt.least_subnormal)]
+        gradient = inside.astype(fmt.dtype)
+        state = (np.zeros_like(gradient),) * 4
+        for t in range(1, 11):
+            before = state[0]
+            state = formulas.adam(before, gradient, *state[1:], t=t, lr=1.0)
+        with np.errstate(all="ignore"):
+            moved = np.abs((state[0] - before).astype(np.float64))
+        lines.append(line(fmt.name, np.log10(inside), decades(moved)))
+    return Picture(
+        "What Adam makes of a gradient's size",
+        Axis("gradient", decades=True),
+        Axis("step / rate", decades=True),
+        tuple(lines),
+        "The step does not depend on the gradient's size while that is far above ε = 1e-8; below, it shrinks "
+        "in proportion. In float16 ε is zero and (1 − β₂)g² underflows: steps grow without bound, or are no "
+        "numbers and left out.",
+    )
+
+
+def schedules() -> Picture:
+    """The rate of five schedules over sixty steps, from a base rate of 1."""
+    steps = range(61)
+    choices: tuple[tuple[str, Any, dict[str, Any]], ...] = (
+        ("step", formulas.step_lr, {"step_size": 15, "gamma": 0.5}),
+        ("exponential", formulas.exponential_lr, {"gamma": 0.95}),
+        ("cosine", formulas.cosine_annealing_lr, {"t_max": 60}),
+        ("cosine, restarts", formulas.cosine_warm_restarts, {"t_0": 20}),
+        ("linear", formulas.linear_lr, {"start_factor": 0.1, "total_iters": 30}),
+    )
+    lines = []
+    for label, formula, options in choices:
+        rates = [float(formula(np.float64(1.0), t=t, **options)) for t in steps]
+        lines.append(line(label, list(steps), rates))
+    return Picture(
+        "Five schedules of the learning rate",
+        Axis("step"),
+        Axis("rate / base rate"),
+        tuple(lines),
+        "Each is a closed form of the step; PyTorch's own recursions are held to it step by step.",
+    )
+
+
 # The picture of a row of the article, by the row's id.
 PICTURES: dict[str, Callable[[], Picture]] = {
     "F08": sigmoid_slope,
     "F09": leaky_relu,
     "F12": one_pass_variance,
+    "F15": first_steps,
+    "C14": step_over_scale,
 }
 
 

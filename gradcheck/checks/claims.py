@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gradcheck.article.claims import Along, Claim
 from gradcheck.checks.claim_files import load_claims
 from gradcheck.checks.conditions import Seen, notes_of, see, verdict_of
-from gradcheck.checks.deciding import Variables, holds_at
+from gradcheck.checks.deciding import Variables, holds_at, numbers_at
 from gradcheck.checks.naming import instead
 from gradcheck.checks.printed import in_formats
 from gradcheck.document import ClaimRecord, json_float
@@ -28,10 +28,16 @@ __all__ = ["Refuted", "holds_at", "load_claims", "measure"]
 
 # A claim needs some examples of each kind, however small its share of a run.
 _LEAST = 6
+# How many examples are tried to make a counterexample smaller, per full share.
+_SHRINKS = 400
 
 
 class Refuted(Exception):
     """A claim fails at an example; lets Hypothesis shrink it."""
+
+
+class _Enough(BaseException):
+    """Ends shrinking: the smallest example so far has to do. Any Exception would count as another failure."""
 
 
 def measure(claim: Claim, settings: hypothesis.settings, examples: int) -> ClaimRecord:
@@ -61,7 +67,9 @@ def measure(claim: Claim, settings: hypothesis.settings, examples: int) -> Claim
     if not failing:
         notes += in_formats(claim, [each.variables for each in seen]) if verdict == "upheld" else []
         return _record(claim, verdict, seen, notes=notes)
-    counterexample = _counterexample(claim, settings, examples, drawn, failing)
+    counterexample = _counterexample(claim, settings, examples, drawn, seen)
+    there = numbers_at(claim, counterexample)
+    notes += [f"there it gives {there[0]}, the reference {there[1]}"] if there else []
     equals, others = instead(claim, [each.variables for each in seen]) if verdict == "refuted" else (None, [])
     notes += [f"also equals {name}" for name in others]
     return _record(claim, verdict, seen, counterexample, equals, notes)
@@ -95,23 +103,34 @@ def _record(
 
 
 def _counterexample(
-    claim: Claim, settings: hypothesis.settings, examples: int, drawn: Any, failing: list[Seen]
+    claim: Claim, settings: hypothesis.settings, examples: int, drawn: Any, seen: list[Seen]
 ) -> Variables:
     """Return the smallest example that fails: shrunk, or the shortest one of a scan, dear to shrink."""
     if isinstance(claim.condition, Along):
-        return min(failing, key=lambda each: len(repr(each.variables))).variables
+        return min((each for each in seen if each.holds is False), key=_length).variables
     last: Variables = {}
+    known = {repr(each.variables): each.holds for each in seen}
+    most = len(known) + max(_LEAST, round(claim.share * _SHRINKS))
 
     def run(variables: Variables) -> None:
         nonlocal last
         flat = _merged(variables)
-        if holds_at(claim, flat)[0] is False:
+        key = repr(flat)
+        if key not in known:
+            if len(known) >= most:
+                raise _Enough
+            known[key] = holds_at(claim, flat)[0]
+        if known[key] is False:
             last = flat
             raise Refuted
 
-    with suppress(Refuted):
+    with suppress(Refuted, _Enough):
         _over(drawn, hypothesis.settings(settings, max_examples=examples), run)
     return last
+
+
+def _length(seen: Seen) -> int:
+    return len(repr(seen.variables))
 
 
 def _over(drawn: Any, settings: hypothesis.settings, run: Callable[[Variables], None]) -> None:

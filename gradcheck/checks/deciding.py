@@ -20,6 +20,7 @@ from gradcheck.records import Estimate
 Variables = dict[str, Any]
 PRECISIONS = (128, 512, 2048, 8192)
 _PINNED = 2.0**-60
+_FEW = 6
 
 
 def holds_at(claim: Claim, variables: Variables) -> tuple[bool | None, float]:
@@ -52,6 +53,25 @@ def _asked(claim: Claim, variables: Variables) -> tuple[bool | None, float]:
     if all(holds for holds, _ in decided):
         return True, max((resolution for _, resolution in decided), default=0.0)
     return None, math.inf
+
+
+def numbers_at(claim: Claim, variables: Variables) -> tuple[str, str] | None:
+    """Return the first few numbers of both sides at an example as text; None if it has none to show."""
+    if claim.plain or not all(np.all(np.isfinite(_numbers(value))) for value in variables.values()):
+        return None
+    with precision(PRECISIONS[0]):
+        answer = claim.function(np, **{name: lifted(value) for name, value in variables.items()})
+        if isinstance(answer, bool | np.bool_ | Mask):
+            return None
+        left, right = (
+            [float(number) for part in side for number in _estimate(part).high.ravel()]
+            for side in sides(claim, answer)
+        )
+    return _shown(left), _shown(right)
+
+
+def _shown(values: list[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values[:_FEW]) + (", …" if len(values) > _FEW else "")
 
 
 def _truth_value(claim: Claim, answer: Any) -> bool:
