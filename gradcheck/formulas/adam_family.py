@@ -32,7 +32,7 @@ from gradcheck.formulas.optimizer_parts import (
     numbers,
     scaled_ratio,
 )
-from gradcheck.formulas.parts import accepted, unstable
+from gradcheck.formulas.parts import accepted, stable, unstable
 from gradcheck.records import VALUE, Formula, Option
 
 _LR = Option("lr", 1e-3, low=0.0, high=1e6)
@@ -84,7 +84,7 @@ def _adaptive(
     early: bool = False,
 ) -> tuple[Any, Any, Any, Any]:
     g = coupled(weight, gradient, 0 if decoupled else weight_decay, maximize)
-    m, v = mean_of(mean, g, beta1), mean_of_squares(square, g, beta2)
+    m, v = mean_of(mean, g, beta1, weighted=early), mean_of_squares(square, g, beta2)
     first, second, root, step, whole = scalars(weight, _corrections, lr, beta1, beta2, t)
     used = v
     if amsgrad:
@@ -220,10 +220,11 @@ def _accelerated(
     decoupled: bool,
     maximize: bool,
     t: int,
+    weighted: bool = False,
 ) -> tuple[Any, Any, Any, Any]:
     g = coupled(weight, gradient, 0 if decoupled else weight_decay, maximize)
     this, following, second, root = in_doubles(weight, _momenta, beta1, beta2, momentum_decay, t)
-    m, v = mean_of(mean, g, beta1), mean_of_squares(square, g, beta2)
+    m, v = mean_of(mean, g, beta1, weighted), mean_of_squares(square, g, beta2)
     product = keep(keep(product) * keep(this))
     below = either(np.sqrt(v) / root, np.sqrt(v / second)) + eps
     ahead = lr * (1 - this) / (1 - product)
@@ -249,7 +250,8 @@ def _nadam(
 def _nadam_with_single_product(
     weight: Any, gradient: Any, mean: Any, square: Any, product: Any, **options: Any
 ) -> tuple[Any, Any, Any, Any]:
-    return _accelerated(partial(held_in, FLOAT32), weight, gradient, mean, square, product, **options)
+    kept = partial(held_in, FLOAT32)
+    return _accelerated(kept, weight, gradient, mean, square, product, weighted=True, **options)
 
 
 NADAM = Formula(
@@ -311,7 +313,7 @@ def _rectified_step(
     t: int,
 ) -> tuple[Any, Any, Any]:
     g = coupled(weight, gradient, 0 if decoupled else weight_decay, maximize)
-    m, v = mean_of(mean, g, beta1), mean_of_squares(square, g, beta2)
+    m, v = mean_of(mean, g, beta1, weighted=early), mean_of_squares(square, g, beta2)
     scalars = in_doubles(weight, _rectified, lr, beta1, beta2, threshold, t)
     first, root, unrectified, rectifier, plain, adaptive = scalars
     below = np.sqrt(v) + eps
@@ -382,10 +384,11 @@ def _adamax(
     weight_decay: Any,
     maximize: bool,
     t: int,
+    weighted: bool = False,
 ) -> tuple[Any, Any, Any]:
     """One step: u' = max(β₂u, |g| + ε), w' = w - η/(1-β₁ᵗ) m'/u'. The paper has no ε."""
     g = coupled(weight, gradient, weight_decay, maximize)
-    m = mean_of(mean, g, beta1)
+    m = mean_of(mean, g, beta1, weighted)
     norm = np.maximum(beta2 * norm, np.abs(g) + eps)
     step, first = in_doubles(weight, _rate_of_adamax, lr, beta1, t)
     return weight - either(scaled_ratio(step, m, norm), scaled_ratio(lr / first, m, norm)), m, norm
@@ -401,6 +404,7 @@ ADAMAX = Formula(
     outputs=("weight", "mean", "norm"),
     kinds=("real", "real", "real", "nonnegative"),
     options=(Option("lr", 2e-3, low=0.0, high=1e6), _BETA1, _BETA2, _EPS, WEIGHT_DECAY, MAXIMIZE, T),
+    variants=(stable(VALUE, "the mean as a weighted sum", partial(_adamax, weighted=True)),),
     arrange=arrange(4, dict(**_DRAWN)),
     families=FAMILIES,
 )

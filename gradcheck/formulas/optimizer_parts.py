@@ -68,14 +68,17 @@ def coupled(weight: Any, gradient: Any, weight_decay: Any, maximize: bool) -> An
     return gradient if weight_decay == 0 else gradient + weight_decay * weight
 
 
-def mean_of(average: Any, x: Any, beta: Any) -> Any:
-    """Return βm + (1-β)x, which libraries also compute as an interpolation from the nearer end."""
-    gap = x - average
+def mean_of(average: Any, x: Any, beta: Any, weighted: bool = False) -> Any:
+    """Return βm + (1-β)x, as an interpolation from the nearer end or, with `weighted`, as a weighted sum.
+
+    Beside an infinity these differ in what is NaN.
+    """
+    gap, total = x - average, beta * average + (1 - beta) * x
     if beta >= 0.5:
-        return either(beta * average + (1 - beta) * x, average + (1 - beta) * gap)
-    return either(
-        beta * average + (1 - beta) * x, x - beta * gap, x - gap * (np.ones_like(average) - (1 - beta))
-    )
+        near = average + (1 - beta) * gap
+    else:
+        near = either(x - gap * (np.ones_like(average) - (1 - beta)), x - beta * gap)
+    return either(total, near) if weighted else either(near, total)
 
 
 def mean_of_squares(average: Any, x: Any, beta: Any) -> Any:

@@ -133,7 +133,9 @@ class TorchOptimSubject:
         recipe = RECIPES.get(formula.name)
         if recipe is None or (self.form == "fused" and not recipe.fused):
             return ()
-        return ("value", "layout", "special", "trajectory", "machine")
+        # On the CPU the lists of tensors go through the kernels of the loop.
+        special = () if self.form == "foreach" else ("special",)
+        return ("value", "layout", *special, "trajectory", "machine")
 
     def reason(self, formula: Formula, fmt: Format, check: str) -> str:
         """Return why the check cannot run: torch's own words, after one real step."""
@@ -162,7 +164,14 @@ class TorchOptimSubject:
             options=recipe.fixed,
             reproduce=partial(_reproduce, formula, recipe, lines),
             negative_strides=False,
+            begin=partial(_begin, self.form, formula),
         )
+
+
+def _begin(form: str, formula: Formula, *arguments: Any) -> Any:
+    from gradcheck.subjects.torch_run import TorchRun
+
+    return TorchRun(form, formula, *arguments)
 
 
 def _present() -> None:
