@@ -386,6 +386,8 @@ def laid_out_axes(values: Array, layout: str) -> Array:
         return laid_out(values.ravel(), "offset").reshape(values.shape)
     if layout == "transposed" and values.ndim:
         return np.asfortranarray(values)
+    if layout == "channels-last" and values.ndim == 4:
+        return np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     copy = values.copy()
     copy.flags.writeable = layout != "read-only"
     return copy

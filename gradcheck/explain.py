@@ -134,6 +134,25 @@ CODES: tuple[Explanation, ...] = (
         _REWRITE,
     ),
     Explanation(
+        "DROPOUT-WRONG",
+        "Dropout as it is called breaks one of its laws.",
+        "The value or the gradient is not that of the mask which the value shows; or evaluation mode or "
+        "p = 0 changes something, or p = 1 leaves something; or the mask is not drawn element by element "
+        "with probability 1 - p.",
+        "The mask was read off one seeded call; value and gradient were held to the bounds of the formula "
+        "with that mask, identities were compared bit by bit. Shares and agreements of masks were put to "
+        "exact binomial tests, each of which a right implementation fails with a probability of 1e-14.",
+        "Look for a mask that is drawn again in the backward pass, a missing or doubled 1/(1 - p), p taken "
+        "for the probability of keeping, a mask shared along an axis, a generator that is seeded once.",
+    ),
+    Explanation(
+        "DROPOUT-UNSTABLE",
+        "Dropout as it is called loses digits that a stable evaluation keeps.",
+        "Value or gradient take a less stable way than the reference text.",
+        _UNSTABLE,
+        _REWRITE,
+    ),
+    Explanation(
         "MODULE-WRONG",
         "The module form differs from the formula by more than any rounding can explain.",
         "The class passes other arguments than the function does, or initialises its parameters otherwise.",
@@ -147,6 +166,29 @@ CODES: tuple[Explanation, ...] = (
         "The class takes a less stable way than the reference text.",
         _UNSTABLE,
         _REWRITE,
+    ),
+    *(
+        explanation
+        for code, form in (
+            ("LOOP", "takes the arrays of a list one by one"),
+            ("FOREACH", "takes many arrays at once"),
+        )
+        for explanation in (
+            Explanation(
+                f"{code}-WRONG",
+                f"The in-place form that {form} differs from the formula by more than any rounding explains.",
+                f"One utility comes in several forms, and the one that {form} does not compute the formula.",
+                _BOUND,
+                _REPRODUCE + " Compare with the other forms: an array of one size or type may be skipped.",
+            ),
+            Explanation(
+                f"{code}-UNSTABLE",
+                f"The in-place form that {form} loses digits that a stable evaluation keeps.",
+                "It computes the formula, but by a text that cancels, overflows or underflows on the way.",
+                _UNSTABLE,
+                _REWRITE,
+            ),
+        )
     ),
     Explanation(
         "SHAPE-WRONG",
@@ -215,7 +257,10 @@ _PREFIX = {
     "second": "SECOND",
     "layout": "LAYOUT",
     "module": "MODULE",
+    "loop": "LOOP",
+    "foreach": "FOREACH",
     "special": "SPECIAL",
+    "dropout": "DROPOUT",
     "proof": "PROOF",
     "witness": "WITNESS",
 }

@@ -31,6 +31,12 @@ def test_modules_obey_the_same_bounds_as_functions(cell, gradcheck_run):
     assert not verdict.is_finding
 
 
+@pytest.mark.gradcheck("loop", "foreach")
+def test_in_place_forms_obey_the_same_bounds_as_functions(cell, gradcheck_run):
+    verdict = gradcheck_run.judge(cell, checks.module, share=0.25)
+    assert not verdict.is_finding
+
+
 @pytest.mark.gradcheck("layout")
 def test_size_and_layout_of_an_array_do_not_change_a_verdict(cell, gradcheck_run):
     verdict = gradcheck_run.judge(cell, checks.layout, share=0.15)
@@ -40,6 +46,12 @@ def test_size_and_layout_of_an_array_do_not_change_a_verdict(cell, gradcheck_run
 @pytest.mark.gradcheck("special")
 def test_zeros_infinities_and_nan_give_accepted_answers(cell, gradcheck_run):
     verdict = gradcheck_run.judge(cell, checks.special, share=0.25)
+    assert not verdict.is_finding
+
+
+@pytest.mark.gradcheck("dropout")
+def test_dropout_obeys_the_mask_that_it_shows(cell, gradcheck_run):
+    verdict = gradcheck_run.judge(cell, checks.dropout, share=0.25)
     assert not verdict.is_finding
 
 

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from gradcheck.checks.dropout import dropout
 from gradcheck.checks.examine import derivative, module, second, value
 from gradcheck.checks.layout import layout
 from gradcheck.checks.proof import proof
 from gradcheck.checks.special import special
+from gradcheck.checks.trajectory import trajectory
 from gradcheck.checks.witness import witness
 
-__all__ = ["derivative", "layout", "module", "proof", "second", "special", "value", "witness"]
+__all__ = [
+    "derivative",
+    "dropout",
+    "layout",
+    "module",
+    "proof",
+    "second",
+    "special",
+    "trajectory",
+    "value",
+    "witness",
+]

@@ -11,10 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from gradcheck.cases import SIZES, laid_out, laid_out_axes, layouts
-from gradcheck.checks.examine import examine
+from gradcheck.checks.examine import examine, factors
 from gradcheck.compare import relative, with_context
 from gradcheck.records import DERIVATIVE, ORDER_NAMES, VALUE, Array, Case, Evidence, Formula
 from gradcheck.subjects.implementation import Implementation
+
+# Of arrays with axes; those of images, (N, C, H, W), exist with the channels last as well.
+_LAYOUTS = ("contiguous", "strided", "offset", "transposed", "read-only")
 
 
 def layout(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
@@ -75,9 +78,12 @@ def _output(implementation: Implementation, case: Case) -> bytes | None:
 def _several(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
     total = Evidence()
     bases = {order: examine(implementation, formula, _copy(case), order) for order in _orders(implementation)}
-    for name in ("contiguous", "strided", "offset", "transposed", "read-only"):
+    images = any(array.ndim == 4 for array in case.inputs)
+    for name in (*_LAYOUTS, "channels-last") if images else _LAYOUTS:
         inputs: tuple[Array, ...] = tuple(laid_out_axes(array, name) for array in case.inputs)
         part = replace(case, inputs=inputs, layout=name, detail=f"{case.detail}, {name}")
+        if implementation.vjp is not None:
+            part = replace(part, cotangent=laid_out_axes(factors(formula, case, DERIVATIVE)[0], name))
         for order in _orders(implementation):
             found = relative(examine(implementation, formula, part, order), bases[order], "contiguous")
             total = total.merge(found)

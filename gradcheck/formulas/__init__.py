@@ -5,11 +5,22 @@ Every formula is an attribute of this module under its own name: `formulas.gelu(
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gradcheck.errors import unknown_name
-from gradcheck.formulas import gates, layers, neurons, piecewise, rectifiers, sigmoids
-from gradcheck.records import Formula, Option, Text
+from gradcheck.formulas import (
+    clipping,
+    convolution,
+    gates,
+    layers,
+    neurons,
+    penalties,
+    piecewise,
+    pooling,
+    rectifiers,
+    sigmoids,
+)
+from gradcheck.formulas import dropout as dropouts
+from gradcheck.formulas.quantities import Quantity, of_catalogue
+from gradcheck.records import Formula
 
 relu = rectifiers.RELU
 leaky_relu = rectifiers.LEAKY_RELU
@@ -33,6 +44,23 @@ hardswish = piecewise.HARDSWISH
 preactivation = neurons.PREACTIVATION
 neuron = neurons.NEURON
 dense = layers.DENSE
+residual = layers.RESIDUAL
+conv1d = convolution.CONV1D
+conv2d = convolution.CONV2D
+max_pool1d = pooling.MAX_POOL1D
+max_pool2d = pooling.MAX_POOL2D
+avg_pool1d = pooling.AVG_POOL1D
+avg_pool2d = pooling.AVG_POOL2D
+dropout = dropouts.DROPOUT
+clip_by_value = clipping.CLIP_BY_VALUE
+clip_by_norm = clipping.CLIP_BY_NORM
+clip_by_global_norm = clipping.CLIP_BY_GLOBAL_NORM
+adaptive_clip = clipping.ADAPTIVE_CLIP
+l2_penalty = penalties.L2_PENALTY
+l1_penalty = penalties.L1_PENALTY
+decoupled_decay = penalties.DECOUPLED_DECAY
+gradient_norm_penalty = penalties.GRADIENT_NORM_PENALTY
+kronecker_penalty = penalties.KRONECKER_PENALTY
 
 # A family is added here, and with it to the catalogue.
 FAMILIES: dict[str, tuple[Formula, ...]] = {
@@ -42,6 +70,11 @@ FAMILIES: dict[str, tuple[Formula, ...]] = {
     "gates": gates.FORMULAS,
     "neurons": neurons.FORMULAS,
     "layers": layers.FORMULAS,
+    "convolution": convolution.FORMULAS,
+    "pooling": pooling.FORMULAS,
+    "dropout": dropouts.FORMULAS,
+    "clipping": clipping.FORMULAS,
+    "penalties": penalties.FORMULAS,
 }
 
 CATALOGUE: tuple[Formula, ...] = tuple(formula for members in FAMILIES.values() for formula in members)
@@ -55,54 +88,47 @@ def get_formula(name: str) -> Formula:
     raise unknown_name("formula", name, (formula.name for formula in CATALOGUE))
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """Something that a printed formula may turn out to compute: a text, its arguments and its options."""
-
-    name: str
-    arguments: tuple[str, ...]
-    text: Text
-    options: tuple[Option, ...] = ()
-
-
-def _quantities_of(formula: Formula) -> tuple[Quantity, ...]:
-    orders = ((formula.name, formula.value), (f"{formula.name}'", formula.derivative))
-    texts = (*orders, (f"{formula.name}''", formula.second))
-    return tuple(Quantity(name, formula.inputs, text, formula.options) for name, text in texts if text)
-
-
-QUANTITIES: tuple[Quantity, ...] = (
-    *(quantity for formula in CATALOGUE for quantity in _quantities_of(formula)),
-    Quantity("neuron: df/dz", neuron.inputs, neurons.slope_in_preactivation),
-    Quantity("neuron: df/dx", neuron.inputs, neurons.slope_in_input),
-    Quantity("neuron: df/dw", neuron.inputs, neurons.slope_in_weight),
-    Quantity("neuron: df/db", neuron.inputs, neurons.slope_in_bias),
-    Quantity("neuron: derivative along x", neuron.inputs, neurons.slope_along_input),
-    Quantity("neuron: derivative in x along w", neuron.inputs, neurons.slope_along_weight),
-)
+QUANTITIES: tuple[Quantity, ...] = of_catalogue(CATALOGUE)
 
 __all__ = [
     "CATALOGUE",
     "FAMILIES",
     "QUANTITIES",
     "Quantity",
+    "adaptive_clip",
+    "avg_pool1d",
+    "avg_pool2d",
     "celu",
+    "clip_by_global_norm",
+    "clip_by_norm",
+    "clip_by_value",
+    "conv1d",
+    "conv2d",
+    "decoupled_decay",
     "dense",
+    "dropout",
     "elu",
     "gelu",
     "gelu_tanh",
     "get_formula",
+    "gradient_norm_penalty",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "kronecker_penalty",
+    "l1_penalty",
+    "l2_penalty",
     "leaky_relu",
     "log_sigmoid",
+    "max_pool1d",
+    "max_pool2d",
     "mish",
     "neuron",
     "preactivation",
     "prelu",
     "relu",
     "relu6",
+    "residual",
     "selu",
     "sigmoid",
     "silu",

@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""The fully connected layer and the residual connection."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.records import Formula
+from gradcheck.records import Formula, Option
 
 
 def _dense(x: Any, weight: Any, bias: Any) -> Any:
@@ -33,4 +33,29 @@ DENSE = Formula(
     article="F03",
 )
 
-FORMULAS = (DENSE,)
+
+def _residual(x: Any, branch: Any, *, scale: Any) -> Any:
+    """The sum x + scale · branch of two arrays of one shape."""
+    return x + scale * branch
+
+
+def _residual_vjp(inputs: tuple[Any, Any], cotangent: Any, *, scale: Any) -> tuple[Any, Any]:
+    """Gradients dx = dy, which passes undiminished; dbranch = scale · dy."""
+    return cotangent * np.ones_like(inputs[0]), scale * cotangent
+
+
+RESIDUAL = Formula(
+    name="residual",
+    title="Residual connection",
+    equation="y = x + scale · branch",
+    source="He, Zhang, Ren & Sun, CVPR 2016",
+    value=_residual,
+    vjp=_residual_vjp,
+    inputs=("x", "branch"),
+    axes=(("N", "n"), ("N", "n")),
+    options=(Option("scale", 1.0, low=-4.0, high=4.0),),
+    families=("plain", "moderate", "grid", "offset", "scaled", "subnormal"),
+    hazards=("a branch that nearly undoes its input cancels",),
+)
+
+FORMULAS = (DENSE, RESIDUAL)

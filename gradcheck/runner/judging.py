@@ -126,7 +126,9 @@ def judge(
     def both(case: Case) -> Evidence:
         if default or not few:
             return examined(case)
-        default.append(replace(case, options=concrete.defaults))
+        # Structural options go with the shapes of the case and stay.
+        kept = {o.name: case.options[o.name] for o in concrete.formula.options if o.structural}
+        default.append(replace(case, options={**concrete.defaults, **kept}))
         return examined(case).merge(examined(default[0]))
 
     strategy = draw(concrete, elements, varied=few)

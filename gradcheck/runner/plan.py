@@ -19,7 +19,11 @@ CHECKS = {
     "layout": "0-d, contiguous, strided and offset arrays of the sizes where vector code changes; inputs "
     "left untouched, results of the right shape and format.",
     "module": "The module form of the function, value and gradient, against the same bounds.",
+    "loop": "The in-place form over a list of arrays, taken one after another, against the same bounds.",
+    "foreach": "The in-place form by kernels that take many arrays at once, against the same bounds.",
     "special": "The answers at ±0, ±inf, NaN, ± the largest, ± the least number against the accepted ones.",
+    "dropout": "Dropout as it is called: value and gradient by one mask, the mask against the laws of chance, "
+    "evaluation mode, p = 0 and p = 1 exactly.",
     "proof": "Our own derivatives against the derivative of the value's text, enclosed by ball arithmetic.",
     "witness": "Finite differences with an error estimate, and the complex step where it applies.",
 }

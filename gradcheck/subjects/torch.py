@@ -19,7 +19,8 @@ from gradcheck.cases import smallest
 from gradcheck.errors import MissingDependencyError, UsageError, unknown_name
 from gradcheck.formats import Format
 from gradcheck.records import Array, Formula, Options
-from gradcheck.subjects.implementation import Implementation, bind, plain_options
+from gradcheck.subjects import torch_clipping, torch_dropout, torch_layers, torch_penalties
+from gradcheck.subjects.implementation import FORMS, Implementation, bind, plain_options
 from gradcheck.subjects.snippet import assignments, numbers
 from gradcheck.subjects.tensors import Tensor, lent, to_array, to_arrays
 from gradcheck.subjects.torch_calls import Call
@@ -73,7 +74,11 @@ CALLS: dict[str, Call] = {
     "dense": Call(f"{_F}.linear(x, weight, bias)", _DENSE_MODULE),
 }
 # The tables of the other families, each in a file of its own, join here.
-_FORMS = ("function", "module")
+CALLS |= torch_clipping.CALLS
+CALLS |= torch_penalties.CALLS
+CALLS |= torch_layers.CALLS
+# What draws random numbers is called in another way, and has a check of its own name instead of all others.
+_RANDOM = {"dropout": torch_dropout}
 
 
 @dataclass(frozen=True)
@@ -89,24 +94,31 @@ class TorchSubject:
 
     def checks(self, formula: Formula) -> tuple[str, ...]:
         """Return every check that an implementation with double backward and a module can take."""
+        if formula.name in _RANDOM:
+            return (formula.name,)
         if formula.name not in CALLS:
             return ()
         orders = ("derivative", "second") if formula.differentiable else ()
         module = ("module",) if CALLS[formula.name].module else ()
-        return ("value", *orders, "layout", *module, "special")
+        return ("value", *orders, "layout", *module, *CALLS[formula.name].forms, "special")
 
     def reason(self, formula: Formula, fmt: Format, check: str) -> str:
         """Return why the check cannot run: torch's own words, after one real call of two or three numbers."""
+        if formula.name in _RANDOM:
+            return _absence(self.device) or _RANDOM[formula.name].trial(self.name, self.device, fmt)
         if formula.name not in CALLS:
             return f"{self.name} does not provide {formula.name}"
         return _absence(self.device) or _trial(self, formula, fmt, check)
 
     def implement(self, formula: Formula, fmt: Format, form: str = "function") -> Implementation:
         """Return the function or the module of torch for this formula."""
-        if form not in _FORMS:
-            raise unknown_name("form", form, _FORMS)
-        if formula.name not in CALLS:
+        if formula.name in _RANDOM and not _absence(self.device):
+            drawing: Implementation = _RANDOM[formula.name].implement(self.name, self.device, fmt)
+            return drawing
+        if formula.name not in CALLS and formula.name not in _RANDOM:
             raise UsageError(f"{self.name} does not provide {formula.name}")
+        if form not in (known := ("function", "module", *CALLS[formula.name].forms)):
+            raise unknown_name("form", form, known)
         absence = _absence(self.device)
         if absence:
             raise MissingDependencyError(absence)
@@ -129,7 +141,7 @@ def _trial(subject: TorchSubject, formula: Formula, fmt: Format, check: str) -> 
     """Why torch refuses the check in this format, in its own words; empty if it does not."""
     trial = smallest(formula, fmt)
     inputs = trial.inputs
-    made = subject.implement(formula, fmt, "module" if check == "module" else "function")
+    made = subject.implement(formula, fmt, check if check in FORMS else "function")
     try:
         value = made.forward(inputs, trial.options)
         if made.vjp is None or made.second is None:
@@ -145,9 +157,11 @@ def _trial(subject: TorchSubject, formula: Formula, fmt: Format, check: str) -> 
 
 
 def _implement(subject: TorchSubject, formula: Formula, fmt: Format, form: str) -> Implementation:
-    text: str = getattr(CALLS[formula.name], form)
+    spelled = CALLS[formula.name]
+    text = spelled.text(form)
     code = compile(text, f"<{subject.name} {formula.name}>", "eval")
     call = partial(_call, formula, code)
+    differentiable = formula.differentiable and form not in spelled.forms
 
     def forward(inputs: tuple[Array, ...], options: Options) -> Any:
         import torch
@@ -174,8 +188,9 @@ def _implement(subject: TorchSubject, formula: Formula, fmt: Format, form: str) 
         subject=subject.name,
         format=fmt,
         forward=forward,
-        vjp=vjp if formula.differentiable else None,
-        second=second if formula.differentiable else None,
+        vjp=vjp if differentiable else None,
+        second=second if differentiable else None,
+        options=spelled.fixed,
         reproduce=partial(_reproduce, subject.device, formula, text),
         negative_strides=False,
     )

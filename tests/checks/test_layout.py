@@ -158,7 +158,7 @@ def test_negative_strides_are_asked_only_where_they_are_supported():
     assert any(asked)
 
 
-SEVERAL = [formula for formula in CATALOGUE if not formula.elementwise]
+SEVERAL = [formula for formula in CATALOGUE if formula.axes]
 
 
 def arrays_of(formula):
@@ -180,3 +180,21 @@ def test_formulas_of_several_inputs_are_laid_out_too(formula):
         return output
 
     assert layout(replace(right, forward=forward), formula, case).verdict is Verdict.WRONG
+
+
+def test_images_are_laid_out_with_the_channels_last_too():
+    formula = get_formula("conv2d")
+    rng = np.random.default_rng(6)
+    shapes = ((2, 3, 4, 5), (2, 3, 2, 2), (2,))
+    case = Case("plain", FLOAT32, tuple(rng.normal(size=s).astype(np.float32) for s in shapes), seed=3)
+    right = NUMPY.implement(formula, FLOAT32)
+    assert layout(right, formula, case).verdict.passed
+
+    def forward(inputs, options):
+        output = np.array(right.forward(inputs, options))
+        if inputs[0].transpose(0, 2, 3, 1).flags.c_contiguous:
+            output += np.float32(0.5)
+        return output
+
+    found = layout(replace(right, forward=forward), formula, case)
+    assert found.verdict is Verdict.WRONG and "channels-last" in found.worst.context
