@@ -57,8 +57,8 @@ PORTABLE_ULPS: Mapping[Any, float] = MappingProxyType(
 class Model:
     """What a legal evaluation is: the narrowest format used, and the error of elementary functions.
 
-    `flush` allows subnormal results to become zero. `height` bounds the height of the summation tree;
-    None allows any order.
+    `flush` allows subnormal numbers to become zero, when they are read and when they are results. `height`
+    bounds the height of the summation tree; None allows any order.
     """
 
     format: Format
@@ -152,7 +152,19 @@ class Rounded(NDArrayOperatorsMixin):
 def rounded(values: ArrayLike, model: Model) -> Rounded:
     """Return the inputs of an evaluation: numbers of the format, known exactly."""
     array = np.asarray(values, dtype=np.float64)
-    return Rounded(array, array, model)
+    return read(array, array, model)
+
+
+def read(lo: Float64Array, hi: Float64Array, model: Model) -> Rounded:
+    """Return what is read where lo to hi is stored: with `flush`, any number as small as a subnormal one.
+
+    A comparison with zero may then go either way, as it does where the number is read as zero.
+    """
+    if not model.flush:
+        return Rounded(lo, hi, model)
+    size = np.maximum(np.abs(lo), np.abs(hi))
+    small = (size < model.format.least_normal) & (size > 0)
+    return Rounded(np.where(small, -size, lo), np.where(small, size, hi), model)
 
 
 def lift(value: Any, model: Model) -> Rounded:
@@ -515,31 +527,36 @@ def variance(a: Rounded, axis: Any = None, keepdims: bool = False) -> Rounded:
     """Bound the variance mean((x - m)^2) of any stable method: two passes, or Welford's updates.
 
     With u the unit roundoff, h the height of the summation tree and M = mean |x|: the computed mean is off by
-    dm <= hu M + 2u|m|, which enters the variance v squared, and each square costs a few roundoffs: relative
-    (h + 6)u. Welford's relative error nu kappa, kappa^2 = 1 + m^2/v, is allowed as well. An uncertainty r of
-    the elements moves v by at most 2 sqrt(v) rms(r) + mean(r^2). Source: Chan, Golub & LeVeque, The American
-    Statistician 37, 1983; Higham 2002, section 1.9.
+    dm <= (h + 1)u M + u|m|, which enters the variance v squared, and each square costs a few roundoffs:
+    relative (h + 6)u. Welford's relative error hu kappa, kappa^2 = 1 + m^2/v, is allowed as well. An
+    uncertainty r of the elements moves v by at most 2 sqrt(v) rms(r) + mean(r^2). Source: Chan, Golub &
+    LeVeque, The American Statistician 37, 1983; Higham 2002, section 1.9.
     """
     keep: dict[str, Any] = {"axis": axis, "keepdims": keepdims}
-    fmt = a.model.format
+    fmt, floor = a.model.format, a.model.floor
     centre = a.lo + (a.hi - a.lo) / 2
     radius = np.maximum(a.hi - centre, centre - a.lo)
     mean = np.mean(centre, axis=axis, keepdims=True)
-    value = np.asarray(np.mean(np.square(centre - mean), **keep))
+    # A second pass leaves of the mean's own error in float64 little more than its last rounding.
+    mean = mean + np.mean(centre - mean, axis=axis, keepdims=True)
+    apart = np.abs(centre - mean)
+    value = np.asarray(np.mean(np.square(apart), **keep))
     count = a.lo.size // max(value.size, 1)
     size = np.mean(np.abs(centre) + radius, **keep)
-    largest = np.max(np.abs(centre) + radius, **keep) if a.lo.size else np.zeros(value.shape)
+    middle = np.abs(np.mean(centre, **keep))
     height = _additions(a.model, count)
-    own = 4 * (count + 8) * 2.0**-53
-    shift = (height + 3) * fmt.roundoff * size + own * size
+    own = (count + 8) * 2.0**-53
+    inexact = 4 * 2.0**-53 * (middle + (count + 4) * 2.0**-53 * size)
+    shift = fmt.roundoff * ((height + 1) * size + middle) + inexact + count * floor
     two_pass = (height + 6) * fmt.roundoff * value + np.square(shift)
-    welford = height * fmt.roundoff * np.sqrt(value) * np.sqrt(value + np.square(size))
-    moved = 2 * np.sqrt(value) * np.sqrt(np.mean(np.square(radius), **keep)) + np.mean(
-        np.square(radius), **keep
-    )
-    error = np.maximum(two_pass, welford) + moved + own * value + 2 * count * a.model.floor
+    welford = (height + 3) * fmt.roundoff * np.sqrt(value) * np.sqrt(value + np.square(middle))
+    uncertain = np.mean(np.square(radius), **keep)
+    moved = 2 * np.sqrt(value) * np.sqrt(uncertain) + uncertain
+    own_error = 2 * own * value + np.square(inexact)
+    error = np.maximum(two_pass, welford + np.square(shift)) + moved * (1 + 2 * own) + own_error + 4 * floor
     lo, hi = np.maximum(value - error, 0.0), value + error
-    lost = np.isnan(hi) | (np.square(2 * largest) * count > fmt.largest)
+    furthest = 2 * np.max(apart + radius, **keep) if a.lo.size else np.zeros(value.shape)
+    lost = np.isnan(hi) | (np.maximum(np.square(furthest), count * hi) > fmt.largest)
     lo, hi = np.where(lost, 0.0, lo), np.where(lost, np.inf, hi)
     nan = None if a.nan is None else np.any(_spread(a.nan, a.shape), **keep)
     return Rounded(np.asarray(lo), np.asarray(hi), a.model, _or(nan, lost))
@@ -569,12 +586,18 @@ def _bilinear(product: Callable[[Any, Any], Any], a: Rounded, b: Rounded, count:
     lo, hi = np.asarray(middle - error), np.asarray(middle + error)
     lost = np.isnan(lo) | np.isnan(hi) | (np.asarray(size) > fmt.largest)
     lo, hi = np.where(lost, -np.inf, lo), np.where(lost, np.inf, hi)
-    return Rounded(lo, hi, a.model, _or(lost))
+    return Rounded(lo, hi, a.model, _or(lost, *_met(product, a, b)))
+
+
+def _met(product: Callable[[Any, Any], Any], a: Rounded, b: Rounded) -> list[BoolArray]:
+    """Return where a sum of products has a term with a factor that may be NaN."""
+    ones = np.ones(a.shape), np.ones(b.shape)
+    flags = [None if part.nan is None else _spread(part.nan, part.shape).astype(float) for part in (a, b)]
+    left = [] if flags[0] is None else [np.asarray(product(flags[0], ones[1]) > 0)]
+    return left if flags[1] is None else [*left, np.asarray(product(ones[0], flags[1]) > 0)]
 
 
 def _matmul(a: Rounded, b: Rounded) -> Rounded:
-    if a.nan is not None or b.nan is not None:
-        raise Unsupported("a matrix product of values that may be NaN")
     return _bilinear(np.matmul, a, b, a.shape[-1])
 
 

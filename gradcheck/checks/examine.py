@@ -23,6 +23,7 @@ from gradcheck.subjects.implementation import Implementation
 
 Float64Array = NDArray[np.float64]
 
+_FLUSHES = "subnormal numbers may become zero, as the subject declares"
 _TRACEBACK_LIMIT = 1200
 _MESSAGE_LIMIT = 400
 _STORED = frozenset(fmt.dtype for fmt in FORMATS)
@@ -40,6 +41,7 @@ def examine(implementation: Implementation, formula: Formula, case: Case, order:
         binades=binades(inputs),
         specials=case.specials,
         options=dict(case.options),
+        notes=(*evidence.notes, *((_FLUSHES,) if implementation.flushes else ())),
     )
 
 
@@ -67,7 +69,7 @@ def _examined(implementation: Implementation, formula: Formula, case: Case, orde
         size = int(math.prod(case.inputs[0].shape))
         return breach("raised", max(size, 1), first_input(given), shown(error))
     given_factors = (None, ()) if cotangent is None else (kept[count], kept[count + 1 :])
-    evidence = _compared(formula, given, order, outputs, read, *given_factors)
+    evidence = _compared(formula, given, order, outputs, read, implementation.flushes, *given_factors)
     if any(array.tobytes() != copy.tobytes() for array, copy in zip(handed, kept, strict=True)):
         evidence = evidence.merge(breach("mutation", 1, first_input(given), "an input was written to"))
     if any(_shares(output, array) for output in outputs for array in case.inputs):
@@ -137,6 +139,7 @@ def _compared(
     order: int,
     outputs: tuple[Any, ...],
     read: list[tuple[Float64Array | None, tuple[str, str] | None]],
+    flush: bool,
     cotangent: Any,
     along: tuple[Any, ...],
 ) -> Evidence:
@@ -153,11 +156,13 @@ def _compared(
         if missing:
             array = np.zeros(expected_shapes[0])
         if array is not None:
-            found = _elementwise(formula, case, order, array, cotangent, along)
+            found = _elementwise(formula, case, order, array, cotangent, along, flush)
             total = total.merge(_as_missing(found) if missing else found)
         return total
     inputs = tuple(numbers(a) for a in case.inputs)
-    query = Query(formula, order, case.format, inputs, case.options, _double(cotangent), _doubles(along))
+    query = Query(
+        formula, order, case.format, inputs, case.options, _double(cotangent), _doubles(along), flush
+    )
     known = reference(query if order else replace(query, cotangent=None, directions=()))
     for place, (array, truth, bound) in enumerate(zip(arrays, known.truths, known.bounds, strict=True)):
         missing = bool(order) and outputs[place] is None
@@ -235,7 +240,13 @@ def _as_array(
 
 
 def _elementwise(
-    formula: Formula, case: Case, order: int, got: Float64Array, cotangent: Any, along: tuple[Any, ...]
+    formula: Formula,
+    case: Case,
+    order: int,
+    got: Float64Array,
+    cotangent: Any,
+    along: tuple[Any, ...],
+    flush: bool,
 ) -> Evidence:
     x = widen(case.inputs[0]).ravel()
     flat = got.ravel()
@@ -252,6 +263,7 @@ def _elementwise(
             case.options,
             None if factor is None else factor[~special],
             () if step is None else (step[~special],),
+            flush,
         )
         known = reference(query)
         total = _finite(known, flat[~special], x[~special], case, order, _context(case))

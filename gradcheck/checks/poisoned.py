@@ -29,7 +29,7 @@ def kinds_of_answers(implementation: Implementation, formula: Formula, case: Cas
     except (Exception, SystemExit) as error:
         return breach("raised", 1, first_input(case), shown(error))
     accepted = _accepted(formula, case, order, cotangent)
-    intervals = _intervals(formula, case, order, cotangent)
+    intervals = _intervals(formula, case, order, cotangent, implementation.flushes)
     total = Evidence()
     for place, (output, allowed) in enumerate(zip(outputs, accepted, strict=True)):
         got = np.zeros(allowed.shape) if output is None else widen(output)
@@ -102,13 +102,15 @@ def _flat(text: Any) -> Any:
 
 
 def _intervals(
-    formula: Formula, case: Case, order: int, cotangent: Any
+    formula: Formula, case: Case, order: int, cotangent: Any, flush: bool
 ) -> list[tuple[Float64Array, Float64Array]] | None:
     """Return the bounds of finite results; none where an arithmetic does not take the special number."""
     inputs = tuple(numbers(array) for array in case.inputs)
     weight = None if cotangent is None else widen(cotangent)
     try:
-        legal = bounds(Query(formula, order, case.format, inputs, case.options, weight), Model(case.format))
+        legal = bounds(
+            Query(formula, order, case.format, inputs, case.options, weight), Model(case.format, flush)
+        )
     except GradcheckError:
         return None
     result = []

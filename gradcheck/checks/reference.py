@@ -38,7 +38,7 @@ def reference(query: Query) -> Reference:
         return _MEMORY[key]
     known = _leading(head, arrays)
     if known is None:
-        legal = bounds(query, Model(query.format))
+        legal = bounds(query, Model(query.format, query.flush))
         with np.errstate(all="ignore"):
             widths = [bound.accepted.hi - bound.accepted.lo for bound in legal]
         known = Reference(truths(query, widths), legal)
@@ -54,7 +54,7 @@ def _key(query: Query) -> Any:
     arrays = [*query.inputs, *query.directions]
     if query.cotangent is not None:
         arrays.append(query.cotangent)
-    head = (query.formula, query.order, query.format, _hashable(query.options))
+    head = (query.formula, query.order, query.format, query.flush, _hashable(query.options))
     return head, tuple((array.shape, array.tobytes()) for array in arrays)
 
 

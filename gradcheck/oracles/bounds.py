@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcheck.arithmetic.rounded import Model, Rounded, rounded
+from gradcheck.arithmetic.rounded import Model, Rounded, read, rounded
 from gradcheck.formats import Float64Array
 from gradcheck.oracles.query import Query, apply, at_kink, nudged, one_sided, subset, texts
 from gradcheck.records import DERIVATIVE, Standing
@@ -71,7 +71,7 @@ def _of_neighbours(query: Query, model: Model, stable: Rounded) -> list[Rounded]
         with np.errstate(over="ignore"):
             step = 2.0 ** (2 - max(query.format.precision, 24)) * np.abs(array)
             low, high = (np.clip(array + side * step, -largest, largest) for side in (-1, 1))
-        return Rounded(low, high, model)
+        return read(low, high, model)
 
     (near,) = apply(query, text, lift)
     near = _finish(_finish(near))

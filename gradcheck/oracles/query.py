@@ -22,7 +22,7 @@ class Query:
 
     `inputs` are float64 arrays of numbers of `format`. For the derivative `cotangent` scales it (elementwise)
     or is the vector of the vector-Jacobian product; for the second order `directions`, one array per input,
-    are the vector that the gradient is contracted with.
+    are the vector that the gradient is contracted with. `flush` allows subnormal numbers to become zero.
     """
 
     formula: Formula
@@ -32,6 +32,7 @@ class Query:
     options: Mapping[str, Any]
     cotangent: Float64Array | None = None
     directions: tuple[Float64Array, ...] = ()
+    flush: bool = False
 
     @property
     def factor(self) -> Float64Array | None:
@@ -148,7 +149,8 @@ def _second_tangent(result: Any) -> Any:
 def nudged(query: Query, side: float) -> Query:
     """Move the first input off the kink by the least step, for formulas of several inputs."""
     x = query.inputs[0]
-    moved = np.where(at_kink(query), np.nextafter(x, side * np.inf), x)
+    with np.errstate(over="ignore"):
+        moved = np.where(at_kink(query), np.nextafter(x, side * np.inf), x)
     return Query(
         query.formula,
         query.order,
@@ -157,6 +159,7 @@ def nudged(query: Query, side: float) -> Query:
         query.options,
         query.cotangent,
         query.directions,
+        query.flush,
     )
 
 
@@ -174,4 +177,5 @@ def subset(query: Query, where: NDArray[np.bool_]) -> Query:
         query.options,
         pick(query.cotangent),
         tuple(direction[where] for direction in query.directions),
+        query.flush,
     )

@@ -27,7 +27,8 @@ class Implementation:
     nothing of this package and prints the answer, every array as a list of hexadecimal numbers; without
     directions, the second derivative is taken along ones. An optimizer that keeps its own state has
     `begin(weights, groups, states, taken)`, which returns a `Run`: one group of options per weight, and the
-    state after `taken` steps, if any.
+    state after `taken` steps, if any. `flushes` declares that subnormal numbers may become zero, when they
+    are read and when they are results.
     """
 
     formula: str
@@ -41,6 +42,7 @@ class Implementation:
     options: Options = field(default_factory=dict)
     reproduce: Callable[..., str] | None = None
     negative_strides: bool = True
+    flushes: bool = False
     begin: Callable[..., Any] | None = None
 
 

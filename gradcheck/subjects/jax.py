@@ -6,6 +6,9 @@ programs of their own; compiling a whole model fuses them further, and is anothe
 
 JAX makes float32 of float64 unless it is told not to. Every call here allows float64 and computes on the CPU
 for its own duration, by contexts of JAX that end with it; no setting of the caller's is changed.
+
+XLA computes on the CPU with subnormal numbers flushed to zero, in and out, as JAX documents ("sharp bits"),
+so that is declared here. Those of float16 are normal numbers of the float32 that it is computed in.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import numpy as np
 
 from gradcheck.cases import smallest
 from gradcheck.errors import MissingDependencyError, UsageError, unknown_name
-from gradcheck.formats import Format
+from gradcheck.formats import FLOAT16, Format
 from gradcheck.records import DERIVATIVE, SECOND, VALUE, Array, Formula, Options
 from gradcheck.subjects.implementation import Implementation, bind, plain_options
 from gradcheck.subjects.snippet import assignments, numbers
@@ -247,6 +250,7 @@ def _implement(subject: str, formula: Formula, fmt: Format) -> Implementation:
         vjp=vjp if formula.differentiable else None,
         second=second if formula.differentiable else None,
         options=call.fixed,
+        flushes=fmt is not FLOAT16,
         reproduce=partial(_reproduce, formula, call),
     )
 

@@ -142,3 +142,19 @@ def test_a_draw_that_is_saturated_throughout_tests_nothing() -> None:
     assert value(implementation, sigmoid, case).verdict is Verdict.VACUOUS
     wider = replace(case, inputs=(np.linspace(-10.0, 60.0, 64),))
     assert value(implementation, sigmoid, wider).verdict.passed
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh"])
+def test_subnormal_numbers_may_become_zero_only_where_that_is_declared(name):
+    case = case_of(x=[FLOAT32.least_subnormal, -FLOAT32.least_normal / 2, 0.5, 3.0])
+    right = subject(name)
+
+    def flushing(inputs, options):
+        return right.forward((np.where(np.abs(inputs[0]) < FLOAT32.least_normal, 0, inputs[0]),), options)
+
+    assert value(replace(right, forward=flushing), get_formula(name), case).verdict.is_finding
+    declared = replace(right, forward=flushing, flushes=True)
+    seen = value(declared, get_formula(name), case)
+    assert seen.verdict is Verdict.ACCURATE and "declares" in seen.notes[0]
+    off = replace(declared, forward=lambda *given: flushing(*given) * np.float32(1.001))
+    assert value(off, get_formula(name), case).verdict is Verdict.WRONG
