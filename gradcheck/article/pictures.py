@@ -160,8 +160,8 @@ def step_over_scale() -> Picture:
         Axis("step / rate", decades=True),
         tuple(lines),
         "The step does not depend on the gradient's size while that is far above ε = 1e-8; below, it shrinks "
-        "in proportion. In float16 ε is zero and (1 − β₂)g² underflows: steps grow without bound, or are no "
-        "numbers and left out.",
+        "in proportion. In float16 ε is zero and (1 − β₂)g² underflows for small gradients: the step is no "
+        "finite number there, and the line begins where it is one.",
     )
 
 
