@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from gradcheck.document import RunInfo
 from gradcheck.evidence import Store
 from gradcheck.records import Cell, Evidence, Finding, Worst
 
+Call = Callable[..., subprocess.CompletedProcess[str]]
 HEAVY = {"numpy", "torch", "scipy", "hypothesis", "pytest", "flint", "rich", "msgspec", "jinja2"}
 
 
@@ -29,6 +31,20 @@ def gradcheck(*arguments: str, **changes: str) -> subprocess.CompletedProcess[st
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", **changes},
     )
+
+
+@pytest.fixture
+def called(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call the command line in this process: it ends before any run begins, which would need its own."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main(arguments)
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
+
+    return call
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -81,8 +97,8 @@ def test_the_profiles_offered_are_those_that_exist() -> None:
 
 
 @pytest.mark.parametrize("what", cli.LISTS)
-def test_every_list_can_be_printed(what: str) -> None:
-    done = gradcheck("list", what)
+def test_every_list_can_be_printed(called: Call, what: str) -> None:
+    done = called("list", what)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
 
@@ -106,8 +122,10 @@ def test_every_list_can_be_printed(what: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_usage_error_says_what_would_have_been_right(arguments: tuple[str, ...], words: list[str]) -> None:
-    refused(gradcheck(*arguments), cli.USAGE, *words)
+def test_a_usage_error_says_what_would_have_been_right(
+    called: Call, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    refused(called(*arguments), cli.USAGE, *words)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +159,13 @@ def test_a_claims_file_with_an_error_is_refused_with_its_line(
     ],
     ids=["missing", "empty", "garbage", "truncated"],
 )
-def test_what_is_no_run_file_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_what_is_no_run_file_is_refused(
+    called: Call, tmp_path: Path, content: bytes | None, words: str
+) -> None:
     path = tmp_path / "other.sqlite"
     if content is not None:
         path.write_bytes(content)
-    refused(gradcheck("report", str(path)), cli.STORAGE, "other.sqlite", words)
+    refused(called("report", str(path)), cli.STORAGE, "other.sqlite", words)
 
 
 def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
@@ -157,9 +177,9 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
     refused(gradcheck("report", str(path)), cli.STORAGE, "another SQLite database")
 
 
-def test_a_folder_that_cannot_be_written_is_found_out_first(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_found_out_first(called: Call, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    begun = gradcheck("verify", "--out", str(tmp_path / "file" / "reports"))
+    begun = called("verify", "--out", str(tmp_path / "file" / "reports"))
     refused(begun, cli.STORAGE, "--out")
     assert begun.stdout == ""
 
@@ -195,16 +215,16 @@ def test_rendering_imports_no_numerics(run: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_run_is_printed_as_json(run: Path) -> None:
+def test_a_run_is_printed_as_json(called: Call, run: Path) -> None:
     import json
 
-    done = gradcheck("report", str(run), "--json")
+    done = called("report", str(run), "--json")
     assert json.loads(done.stdout)["findings"][0]["code"] == "VALUE-WRONG"
     assert not (run.parent / "index.html").exists()
 
 
-def test_an_unknown_finding_is_refused(run: Path) -> None:
-    refused(gradcheck("replay", "F-000000", "--run", str(run)), cli.USAGE, "F-000000", "known: F-")
+def test_an_unknown_finding_is_refused(called: Call, run: Path) -> None:
+    refused(called("replay", "F-000000", "--run", str(run)), cli.USAGE, "F-000000", "known: F-")
 
 
 def test_the_summary_of_hostile_text_is_inert(run: Path) -> None:

@@ -21,15 +21,23 @@ def test_values(cell, gradcheck_run):
 """
 
 
-def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, str(folder)],
         capture_output=True,
         text=True,
         check=False,
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **changes},
     )
+
+
+@pytest.fixture
+def without_torch(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder to search first, in which torch is missing: what it can do takes seconds to find out."""
+    folder = tmp_path_factory.mktemp("without")
+    (folder / "torch.py").write_text("raise ModuleNotFoundError('No module named torch', name='torch')")
+    return str(folder)
 
 
 def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -42,18 +50,22 @@ def test_an_idle_plugin_imports_nothing_heavy(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_fixture_works_without_a_report(tmp_path: Path) -> None:
+def test_the_fixture_works_without_a_report(tmp_path: Path, without_torch: str) -> None:
     (tmp_path / "test_values.py").write_text(RECORDING)
-    done = run_pytest(tmp_path, "-k", "relu and numpy")
+    done = run_pytest(tmp_path, "-k", "relu and numpy", PYTHONPATH=without_torch)
     assert done.returncode == 0, done.stdout
     assert not {path.suffix for path in tmp_path.rglob("*")} & {".sqlite", ".json", ".html"}
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
-def test_a_report_tells_what_was_taken_from_what_was_not(tmp_path: Path, workers: tuple[str, ...]) -> None:
+def test_a_report_tells_what_was_taken_from_what_was_not(
+    tmp_path: Path, without_torch: str, workers: tuple[str, ...]
+) -> None:
     (tmp_path / "test_values.py").write_text(RECORDING)
     out = tmp_path / "out"
-    done = run_pytest(tmp_path, "--gradcheck-report", str(out), "-k", "softsign and numpy", *workers)
+    # The processes of two workers would find out three times over what torch can do.
+    path = {"PYTHONPATH": without_torch} if workers else {}
+    done = run_pytest(tmp_path, "--gradcheck-report", str(out), "-k", "softsign and numpy", *workers, **path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert str(out / "index.html") in done.stdout
     with Store.open(out / "run.sqlite") as store:
