@@ -12,11 +12,13 @@ from gradcheck.formulas import (
     gates,
     layers,
     neurons,
+    normalization,
     penalties,
     piecewise,
     pooling,
     rectifiers,
     sigmoids,
+    statistics,
 )
 from gradcheck.formulas import dropout as dropouts
 from gradcheck.formulas.quantities import Quantity, of_catalogue
@@ -52,6 +54,13 @@ max_pool2d = pooling.MAX_POOL2D
 avg_pool1d = pooling.AVG_POOL1D
 avg_pool2d = pooling.AVG_POOL2D
 dropout = dropouts.DROPOUT
+batch_norm = normalization.BATCH_NORM
+batch_norm_eval = statistics.BATCH_NORM_EVAL
+batch_norm_running = statistics.BATCH_NORM_RUNNING
+layer_norm = normalization.LAYER_NORM
+rms_norm = statistics.RMS_NORM
+group_norm = normalization.GROUP_NORM
+instance_norm = normalization.INSTANCE_NORM
 clip_by_value = clipping.CLIP_BY_VALUE
 clip_by_norm = clipping.CLIP_BY_NORM
 clip_by_global_norm = clipping.CLIP_BY_GLOBAL_NORM
@@ -73,6 +82,7 @@ FAMILIES: dict[str, tuple[Formula, ...]] = {
     "convolution": convolution.FORMULAS,
     "pooling": pooling.FORMULAS,
     "dropout": dropouts.FORMULAS,
+    "normalisation": (*normalization.FORMULAS, *statistics.FORMULAS),
     "clipping": clipping.FORMULAS,
     "penalties": penalties.FORMULAS,
 }
@@ -98,6 +108,9 @@ __all__ = [
     "adaptive_clip",
     "avg_pool1d",
     "avg_pool2d",
+    "batch_norm",
+    "batch_norm_eval",
+    "batch_norm_running",
     "celu",
     "clip_by_global_norm",
     "clip_by_norm",
@@ -112,12 +125,15 @@ __all__ = [
     "gelu_tanh",
     "get_formula",
     "gradient_norm_penalty",
+    "group_norm",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "instance_norm",
     "kronecker_penalty",
     "l1_penalty",
     "l2_penalty",
+    "layer_norm",
     "leaky_relu",
     "log_sigmoid",
     "max_pool1d",
@@ -129,6 +145,7 @@ __all__ = [
     "relu",
     "relu6",
     "residual",
+    "rms_norm",
     "selu",
     "sigmoid",
     "silu",

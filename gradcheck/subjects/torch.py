@@ -19,7 +19,13 @@ from gradcheck.cases import smallest
 from gradcheck.errors import MissingDependencyError, UsageError, unknown_name
 from gradcheck.formats import Format
 from gradcheck.records import Array, Formula, Options
-from gradcheck.subjects import torch_clipping, torch_dropout, torch_layers, torch_penalties
+from gradcheck.subjects import (
+    torch_clipping,
+    torch_dropout,
+    torch_layers,
+    torch_normalization,
+    torch_penalties,
+)
 from gradcheck.subjects.implementation import FORMS, Implementation, bind, plain_options
 from gradcheck.subjects.snippet import assignments, numbers
 from gradcheck.subjects.tensors import Tensor, lent, to_array, to_arrays
@@ -77,6 +83,7 @@ CALLS: dict[str, Call] = {
 CALLS |= torch_clipping.CALLS
 CALLS |= torch_penalties.CALLS
 CALLS |= torch_layers.CALLS
+CALLS |= torch_normalization.CALLS
 # What draws random numbers is called in another way, and has a check of its own name instead of all others.
 _RANDOM = {"dropout": torch_dropout}
 
