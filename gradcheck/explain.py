@@ -233,6 +233,23 @@ CODES: tuple[Explanation, ...] = (
         "Declare flush-to-zero in the arithmetic model if it is intended; otherwise find who sets the flag.",
     ),
     Explanation(
+        "LAW-WRONG",
+        "A law of the formula is broken by more than any rounding can explain.",
+        "Two results that belong together do not fit: a symmetry, an adjoint, a sum that must vanish, or "
+        "what one formula becomes when a number of it is zero. The finding names the law.",
+        "Both sides were computed by the subject, and their difference was held to the interval of the "
+        "differences of legal evaluations of the reference. For the reference itself both sides were "
+        "enclosed by balls, and do not meet.",
+        _REPRODUCE + " The law in words is in the finding; its two sides are the numbers got and expected.",
+    ),
+    Explanation(
+        "LAW-UNSTABLE",
+        "A law of the formula is broken by an evaluation that loses digits.",
+        "A listed unstable text, which the finding names, explains by how much the two sides differ.",
+        _UNSTABLE,
+        _REWRITE,
+    ),
+    Explanation(
         "PROOF-WRONG",
         "A hand-written derivative of the catalogue is not the derivative of its value.",
         "A reference of this package is wrong: no verdict that rests on this derivative can be trusted.",
@@ -261,6 +278,7 @@ _PREFIX = {
     "foreach": "FOREACH",
     "special": "SPECIAL",
     "dropout": "DROPOUT",
+    "law": "LAW",
     "proof": "PROOF",
     "witness": "WITNESS",
 }

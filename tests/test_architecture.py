@@ -19,7 +19,7 @@ LAYERS = (
     ("formats", "records", "errors", "inputs", "document", "explain"),
     ("arithmetic",),
     ("formulas",),
-    ("oracles", "article"),
+    ("oracles", "article", "laws"),
     ("subjects", "cases", "compare"),
     ("checks", "runner", "evidence", "known", "encoding", "files"),
     ("report",),

@@ -10,7 +10,7 @@ from gradcheck.errors import UsageError
 from gradcheck.explain import CODES, Explanation, code_for, explain
 from gradcheck.records import Verdict
 
-CHECKS = ("value", "derivative", "second", "layout", "module", "special", "proof", "witness")
+CHECKS = ("value", "derivative", "second", "layout", "module", "special", "law", "proof", "witness")
 BREACHES = ("nan", "infinity", "zero sign", "shape", "format", "mutation", "raised", "missing", "flushed")
 FINDINGS = (Verdict.UNSTABLE, Verdict.WRONG, Verdict.INCONSISTENT)
 NAMES = {explanation.code for explanation in CODES}

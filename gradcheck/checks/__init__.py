@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradcheck.checks.dropout import dropout
 from gradcheck.checks.examine import derivative, module, second, value
+from gradcheck.checks.laws import law
 from gradcheck.checks.layout import layout
 from gradcheck.checks.proof import proof
 from gradcheck.checks.special import special
@@ -13,6 +14,7 @@ from gradcheck.checks.witness import witness
 __all__ = [
     "derivative",
     "dropout",
+    "law",
     "layout",
     "module",
     "proof",

@@ -31,7 +31,7 @@ def reference(query: Query) -> Reference:
 
     Leading elements of the query before, as layouts and sizes ask for, are cut out of its answer.
     """
-    head, arrays = _key(query)
+    head, arrays = key_of(query)
     key = (head, arrays)
     if key in _MEMORY:
         _MEMORY.move_to_end(key)
@@ -50,7 +50,8 @@ def reference(query: Query) -> Reference:
     return known
 
 
-def _key(query: Query) -> Any:
+def key_of(query: Query) -> Any:
+    """Return what tells this query from any other: what is asked, and the bytes of its arrays."""
     arrays = [*query.inputs, *query.directions]
     if query.cotangent is not None:
         arrays.append(query.cotangent)

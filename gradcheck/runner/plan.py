@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradcheck.errors import UsageError, unknown_name
 from gradcheck.formats import FORMATS, Format
 from gradcheck.formulas import CATALOGUE
+from gradcheck.laws import laws_of
 from gradcheck.records import Cell, Formula
 from gradcheck.subjects import SUBJECTS
 
@@ -24,6 +25,8 @@ CHECKS = {
     "special": "The answers at ±0, ±inf, NaN, ± the largest, ± the least number against the accepted ones.",
     "dropout": "Dropout as it is called: value and gradient by one mask, the mask against the laws of chance, "
     "evaluation mode, p = 0 and p = 1 exactly.",
+    "law": "Laws that hold whatever a formula is computed by (symmetries, adjoints, sums, reductions), each "
+    "within what legal evaluations of both sides can differ by; of the reference, proven.",
     "proof": "Our own derivatives against the derivative of the value's text, enclosed by ball arithmetic.",
     "witness": "Finite differences with an error estimate, and the complex step where it applies.",
 }
@@ -70,8 +73,22 @@ def reference_cells(selection: Selection) -> Iterator[Cell]:
                     yield Cell(formula.name, REFERENCE, fmt.name, check)
 
 
+def law_cells(selection: Selection) -> Iterator[Cell]:
+    """Yield the laws of every formula that has some: one cell for each of its implementations."""
+    for formula in selection.formulas:
+        if not laws_of(formula.name):
+            continue
+        for fmt in selection.formats:
+            if fmt.name == "float64":
+                yield Cell(formula.name, REFERENCE, fmt.name, "law")
+            for subject in SUBJECTS:
+                cell = Cell(formula.name, subject.name, fmt.name, "law")
+                if "value" in subject.checks(formula) and selection.wants(cell):
+                    yield replace(cell, reason=subject.reason(formula, fmt, "value"))
+
+
 # Whatever else a run plans joins here: a function from the selection to cells.
-PLANNERS: tuple[Callable[[Selection], Iterable[Cell]], ...] = (subject_cells, reference_cells)
+PLANNERS: tuple[Callable[[Selection], Iterable[Cell]], ...] = (subject_cells, reference_cells, law_cells)
 OTHER_SUBJECTS = (REFERENCE,)
 
 
