@@ -167,6 +167,18 @@ CODES: tuple[Explanation, ...] = (
         _UNSTABLE,
         _REWRITE,
     ),
+    Explanation(
+        "MOMENTS-WRONG",
+        "Initial weights are not drawn from the law that the rule states.",
+        "Their support, mean, variance, fourth moment or distribution is another one: fan_in and fan_out "
+        "exchanged, a gain forgotten, a deviation taken for a bound, a square root left out. Signals and "
+        "gradients then grow or shrink from layer to layer. Orthogonal weights may also fail to be "
+        "orthonormal, or to be uniformly distributed among those that are.",
+        "Every statistic may stray as far as that of a right sampler strays with a stated probability, by "
+        "inequalities that hold for every size of the sample, and as far as rounding moves it. The "
+        "probability of one false alarm in a whole run is at most one in a million.",
+        _REPRODUCE + " It prints the least and largest number, mean, variance and fourth moment of one draw.",
+    ),
     *(
         explanation
         for code, form in (
@@ -189,6 +201,36 @@ CODES: tuple[Explanation, ...] = (
                 _REWRITE,
             ),
         )
+    ),
+    *(
+        explanation
+        for code, what in (
+            ("TRAJECTORY", "step of a run"),
+            ("MACHINE", "step of an optimizer that was saved, restored or changed"),
+        )
+        for explanation in (
+            Explanation(
+                f"{code}-WRONG",
+                f"A {what} differs from the formula by more than any rounding explains.",
+                "The step was judged from the weight and the state that the optimizer itself had before it.",
+                _BOUND,
+                _REPRODUCE,
+            ),
+            Explanation(
+                f"{code}-UNSTABLE",
+                f"A {what} loses digits that a stable evaluation keeps.",
+                "It computes the formula, but by a text that cancels, overflows or underflows on the way.",
+                _UNSTABLE,
+                _REWRITE,
+            ),
+        )
+    ),
+    Explanation(
+        "STATE-CHANGED",
+        "A weight or its state changed where nothing should touch it.",
+        "Saving and restoring, or a step without a gradient, must leave every bit as it was.",
+        "Weights, state arrays and the number of steps were compared bit for bit.",
+        _REPRODUCE,
     ),
     Explanation(
         "SHAPE-WRONG",
@@ -277,18 +319,22 @@ _PREFIX = {
     "loop": "LOOP",
     "foreach": "FOREACH",
     "special": "SPECIAL",
+    "trajectory": "TRAJECTORY",
+    "machine": "MACHINE",
     "dropout": "DROPOUT",
+    "moments": "MOMENTS",
     "law": "LAW",
     "proof": "PROOF",
     "witness": "WITNESS",
 }
-_EXACT_ONLY = ("PROOF", "WITNESS")
+_EXACT_ONLY = ("MOMENTS", "PROOF", "WITNESS")
 # The most fundamental breach names the finding: after an exception there is no shape, after a wrong shape
 # the numbers mean little.
 _BY_BREACH = (
     ("raised", "SUBJECT-RAISED"),
     ("missing", "GRADIENT-MISSING"),
     ("mutation", "INPUT-MUTATED"),
+    ("state", "STATE-CHANGED"),
     ("shape", "SHAPE-WRONG"),
     ("format", "FORMAT-WRONG"),
 )

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from gradcheck.errors import UsageError, unknown_name
 from gradcheck.formats import FORMATS, Format
 from gradcheck.formulas import CATALOGUE
+from gradcheck.formulas.initialization import INITIALIZERS, Initializer
 from gradcheck.laws import laws_of
 from gradcheck.records import Cell, Formula
+from gradcheck.runner import initial
 from gradcheck.subjects import SUBJECTS
 
 CHECKS = {
@@ -25,8 +27,13 @@ CHECKS = {
     "special": "The answers at ±0, ±inf, NaN, ± the largest, ± the least number against the accepted ones.",
     "dropout": "Dropout as it is called: value and gradient by one mask, the mask against the laws of chance, "
     "evaluation mode, p = 0 and p = 1 exactly.",
+    "moments": "Initial weights: support, mean, variance, fourth moment and the whole distribution against "
+    "their law, with a stated probability of a false alarm; orthogonal ones also against each other.",
     "law": "Laws that hold whatever a formula is computed by (symmetries, adjoints, sums, reductions), each "
     "within what legal evaluations of both sides can differ by; of the reference, proven.",
+    "trajectory": "An optimizer over several steps, each judged from its own state before it, also at t = 10^6.",
+    "machine": "An optimizer through steps, zero and missing gradients, other rates, saving and restoring, "
+    "another format, several groups.",
     "proof": "Our own derivatives against the derivative of the value's text, enclosed by ball arithmetic.",
     "witness": "Finite differences with an error estimate, and the complex step where it applies.",
 }
@@ -42,6 +49,7 @@ class Selection:
     formats: tuple[Format, ...] = FORMATS
     subjects: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+    initializers: tuple[Initializer, ...] = INITIALIZERS
 
     def wants(self, cell: Cell) -> bool:
         """Whether the subject and the check of `cell` were asked for; no names at all mean every one."""
@@ -73,6 +81,11 @@ def reference_cells(selection: Selection) -> Iterator[Cell]:
                     yield Cell(formula.name, REFERENCE, fmt.name, check)
 
 
+def initial_cells(selection: Selection) -> Iterator[Cell]:
+    """Yield what samplers of initial weights are checked for."""
+    yield from initial.cells(selection.initializers, selection.formats)
+
+
 def law_cells(selection: Selection) -> Iterator[Cell]:
     """Yield the laws of every formula that has some: one cell for each of its implementations."""
     for formula in selection.formulas:
@@ -88,7 +101,12 @@ def law_cells(selection: Selection) -> Iterator[Cell]:
 
 
 # Whatever else a run plans joins here: a function from the selection to cells.
-PLANNERS: tuple[Callable[[Selection], Iterable[Cell]], ...] = (subject_cells, reference_cells, law_cells)
+PLANNERS: tuple[Callable[[Selection], Iterable[Cell]], ...] = (
+    subject_cells,
+    reference_cells,
+    law_cells,
+    initial_cells,
+)
 OTHER_SUBJECTS = (REFERENCE,)
 
 
@@ -113,14 +131,17 @@ def select(
     formats: Iterable[str] = (),
     checks: Iterable[str] = (),
 ) -> Selection:
-    """Return the selection of these names; formulas may be patterns such as "gelu*". None given means all.
+    """Return the selection of these names; formulas may be patterns such as "gelu*", and the rules for initial
+    weights count among them. None given means all.
 
     An unknown name, or a pattern that matches nothing, is a `UsageError` that offers the closest names.
     """
     subject_names = tuple(subject.name for subject in SUBJECTS) + OTHER_SUBJECTS
     chosen = _named("format", formats, tuple(fmt.name for fmt in FORMATS))
+    patterns = tuple(formulas)
     return Selection(
-        formulas=_matching(tuple(formulas)),
+        formulas=_matching(patterns),
+        initializers=tuple(rule for rule in INITIALIZERS if _wanted(rule.name, patterns)),
         formats=tuple(fmt for fmt in FORMATS if not chosen or fmt.name in chosen),
         subjects=_named("subject", subjects, subject_names),
         checks=_named("check", checks, tuple(CHECKS)),
@@ -135,10 +156,12 @@ def _named(kind: str, names: Iterable[str], known: tuple[str, ...]) -> tuple[str
 
 
 def _matching(patterns: tuple[str, ...]) -> tuple[Formula, ...]:
-    names = tuple(formula.name for formula in CATALOGUE)
+    names = (*(formula.name for formula in CATALOGUE), *(rule.name for rule in INITIALIZERS))
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise unknown_name("formula", pattern, names)
-    if not patterns:
-        return CATALOGUE
-    return tuple(f for f in CATALOGUE if any(fnmatch.fnmatchcase(f.name, p) for p in patterns))
+    return tuple(formula for formula in CATALOGUE if _wanted(formula.name, patterns))
+
+
+def _wanted(name: str, patterns: tuple[str, ...]) -> bool:
+    return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -109,6 +109,18 @@ class Session:
 
         return judging.judge(self, cell, check, share, exhaustive)
 
+    def judge_initial(self, cell: Cell) -> Verdict:
+        """Draw initial weights for `cell`, judge them by their law, record, return the verdict."""
+        from gradcheck.runner import initial
+
+        return initial.judge(self, cell)
+
+    def judge_machine(self, cell: Cell) -> Verdict:
+        """Let drawn events happen to an optimizer, record the evidence, return the verdict."""
+        from gradcheck.runner import machines
+
+        return machines.judge(self, cell)
+
     def measure(self, claim: Claim) -> ClaimRecord | None:
         """Measure a claim, record what was found and return it; None if the run is not about its formula."""
         from gradcheck.checks.claims import measure
