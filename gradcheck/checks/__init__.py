@@ -6,6 +6,7 @@ from gradcheck.checks.dropout import dropout
 from gradcheck.checks.examine import derivative, module, second, value
 from gradcheck.checks.laws import law
 from gradcheck.checks.layout import layout
+from gradcheck.checks.machine import machine
 from gradcheck.checks.proof import proof
 from gradcheck.checks.special import special
 from gradcheck.checks.trajectory import trajectory
@@ -16,6 +17,7 @@ __all__ = [
     "dropout",
     "law",
     "layout",
+    "machine",
     "module",
     "proof",
     "second",

@@ -88,7 +88,7 @@ def judged_step(
         return (run.weight(place), *run.state(place))
 
     step = replace(case, inputs=inputs, options=given, detail=f"step {given.get('t', run.taken(place) + 1)}")
-    if _undefined(formula, step):
+    if undefined(formula, step):
         forward(inputs, given)
         return Evidence(notes=("steps without a value were not compared",))
     stepping = replace(implementation, forward=forward)
@@ -101,7 +101,8 @@ def before(formula: Formula, run: Run, place: int, options: Mapping[str, Any]) -
     return {**options, **({"t": run.taken(place) + 1} if counted else {})}
 
 
-def _undefined(formula: Formula, case: Case) -> bool:
+def undefined(formula: Formula, case: Case) -> bool:
+    """Whether the step has no value in the real numbers somewhere, such as 0/0."""
     with np.errstate(all="ignore"):
         outputs = formula.value(*(widen(a) for a in case.inputs), **formula.complete(case.options))
     return any(bool(np.isnan(np.asarray(part)).any()) for part in outputs)
@@ -112,4 +113,4 @@ def same(left: tuple[Array, ...], right: tuple[Array, ...]) -> bool:
     return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
 
 
-__all__ = ["before", "gradients", "judged_step", "same", "trajectory"]
+__all__ = ["before", "gradients", "judged_step", "same", "trajectory", "undefined"]

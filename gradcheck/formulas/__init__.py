@@ -7,20 +7,27 @@ from __future__ import annotations
 
 from gradcheck.errors import unknown_name
 from gradcheck.formulas import (
+    adam_family,
+    binary_losses,
     clipping,
     convolution,
     gates,
     layers,
+    losses,
     neurons,
     normalization,
+    optimizers,
     penalties,
     piecewise,
     pooling,
     rectifiers,
+    regression_losses,
+    schedules,
     sigmoids,
     statistics,
 )
 from gradcheck.formulas import dropout as dropouts
+from gradcheck.formulas import softmax as softmaxes
 from gradcheck.formulas.quantities import Quantity, of_catalogue
 from gradcheck.records import Formula
 
@@ -70,6 +77,36 @@ l1_penalty = penalties.L1_PENALTY
 decoupled_decay = penalties.DECOUPLED_DECAY
 gradient_norm_penalty = penalties.GRADIENT_NORM_PENALTY
 kronecker_penalty = penalties.KRONECKER_PENALTY
+softmax = softmaxes.SOFTMAX
+log_softmax = softmaxes.LOG_SOFTMAX
+logsumexp = softmaxes.LOGSUMEXP
+cross_entropy = losses.CROSS_ENTROPY
+cross_entropy_probabilities = losses.CROSS_ENTROPY_PROBABILITIES
+nll_loss = losses.NLL_LOSS
+binary_cross_entropy = binary_losses.BINARY_CROSS_ENTROPY
+binary_cross_entropy_with_logits = binary_losses.BINARY_CROSS_ENTROPY_WITH_LOGITS
+mse_loss = regression_losses.MSE_LOSS
+l1_loss = regression_losses.L1_LOSS
+huber_loss = regression_losses.HUBER_LOSS
+smooth_l1_loss = regression_losses.SMOOTH_L1_LOSS
+sgd = optimizers.SGD
+adagrad = optimizers.ADAGRAD
+rmsprop = optimizers.RMSPROP
+adadelta = optimizers.ADADELTA
+adam = adam_family.ADAM
+adamw = adam_family.ADAMW
+nadam = adam_family.NADAM
+radam = adam_family.RADAM
+adamax = adam_family.ADAMAX
+printed_adam = adam_family.PRINTED_ADAM
+step_lr = schedules.STEP_LR
+multi_step_lr = schedules.MULTI_STEP_LR
+exponential_lr = schedules.EXPONENTIAL_LR
+cosine_annealing_lr = schedules.COSINE_ANNEALING_LR
+cosine_warm_restarts = schedules.COSINE_WARM_RESTARTS
+linear_lr = schedules.LINEAR_LR
+one_cycle_lr = schedules.ONE_CYCLE_LR
+warm_up_chain = schedules.WARM_UP_CHAIN
 
 # A family is added here, and with it to the catalogue.
 FAMILIES: dict[str, tuple[Formula, ...]] = {
@@ -85,6 +122,10 @@ FAMILIES: dict[str, tuple[Formula, ...]] = {
     "normalisation": (*normalization.FORMULAS, *statistics.FORMULAS),
     "clipping": clipping.FORMULAS,
     "penalties": penalties.FORMULAS,
+    "softmax": softmaxes.FORMULAS,
+    "losses": (*losses.FORMULAS, *binary_losses.FORMULAS, *regression_losses.FORMULAS),
+    "optimizers": optimizers.FORMULAS,
+    "schedules": schedules.FORMULAS,
 }
 
 CATALOGUE: tuple[Formula, ...] = tuple(formula for members in FAMILIES.values() for formula in members)
@@ -105,22 +146,34 @@ __all__ = [
     "FAMILIES",
     "QUANTITIES",
     "Quantity",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
     "adaptive_clip",
     "avg_pool1d",
     "avg_pool2d",
     "batch_norm",
     "batch_norm_eval",
     "batch_norm_running",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "celu",
     "clip_by_global_norm",
     "clip_by_norm",
     "clip_by_value",
     "conv1d",
     "conv2d",
+    "cosine_annealing_lr",
+    "cosine_warm_restarts",
+    "cross_entropy",
+    "cross_entropy_probabilities",
     "decoupled_decay",
     "dense",
     "dropout",
     "elu",
+    "exponential_lr",
     "gelu",
     "gelu_tanh",
     "get_formula",
@@ -129,27 +182,45 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "huber_loss",
     "instance_norm",
     "kronecker_penalty",
+    "l1_loss",
     "l1_penalty",
     "l2_penalty",
     "layer_norm",
     "leaky_relu",
+    "linear_lr",
     "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
     "max_pool1d",
     "max_pool2d",
     "mish",
+    "mse_loss",
+    "multi_step_lr",
+    "nadam",
     "neuron",
+    "nll_loss",
+    "one_cycle_lr",
     "preactivation",
     "prelu",
+    "printed_adam",
+    "radam",
     "relu",
     "relu6",
     "residual",
     "rms_norm",
+    "rmsprop",
     "selu",
+    "sgd",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
+    "softmax",
     "softplus",
     "softsign",
+    "step_lr",
     "tanh",
+    "warm_up_chain",
 ]

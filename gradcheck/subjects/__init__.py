@@ -8,8 +8,10 @@ from gradcheck.subjects.jax import JAX
 from gradcheck.subjects.numpy import NUMPY
 from gradcheck.subjects.scipy import SCIPY
 from gradcheck.subjects.torch import CPU, CUDA
+from gradcheck.subjects.torch_optim import FOREACH, FUSED, LOOP
+from gradcheck.subjects.torch_schedules import SCHEDULES
 
-SUBJECTS: tuple[Subject, ...] = (NUMPY, SCIPY, CPU, CUDA, JAX)
+SUBJECTS: tuple[Subject, ...] = (NUMPY, SCIPY, CPU, CUDA, JAX, LOOP, FOREACH, FUSED, SCHEDULES)
 
 
 def get_subject(name: str) -> Subject:

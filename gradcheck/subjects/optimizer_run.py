@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from gradcheck.errors import UsageError
 from gradcheck.formats import Format
 from gradcheck.formulas.optimizer_parts import first_state
 from gradcheck.records import Array, Formula
@@ -19,6 +19,11 @@ States = tuple[tuple[Array, ...], ...]
 
 class Run(Protocol):
     """One optimizer at work on several weights, each with options of its own."""
+
+    @property
+    def convertible(self) -> bool:
+        """Whether it can go on in another format."""
+        ...
 
     def step(self, gradients: tuple[Array | None, ...]) -> None:
         """Take one step; a weight without a gradient is left out."""
@@ -80,6 +85,8 @@ def fresh_state(formula: Formula, weight: Array) -> tuple[Array, ...]:
 class PureRun:
     """The run of an implementation that is a pure step: the state is kept here."""
 
+    convertible = False
+
     def __init__(
         self,
         implementation: Implementation,
@@ -130,21 +137,15 @@ class PureRun:
 
     def restored(self, through_a_file: bool) -> PureRun:
         """Return a run that goes on from copies."""
-        return self._again(self.implementation)
-
-    def converted(self, fmt: Format) -> PureRun:
-        """Return a run that goes on in another format."""
-        again = self._again(replace(self.implementation, format=fmt))
-        again.weights = [array.astype(fmt.dtype) for array in again.weights]
-        again.states = [tuple(a.astype(fmt.dtype) for a in arrays) for arrays in again.states]
-        return again
-
-    def _again(self, implementation: Implementation) -> PureRun:
         again = PureRun(
-            implementation, self.formula, tuple(self.weights), tuple(self.groups), tuple(self.states)
+            self.implementation, self.formula, tuple(self.weights), tuple(self.groups), tuple(self.states)
         )
         again.counts = list(self.counts)
         return again
+
+    def converted(self, fmt: Format) -> PureRun:
+        """Refuse: a pure step belongs to one format."""
+        raise UsageError(f"{self.implementation.subject} computes in {self.implementation.format.name} only")
 
     def program(self) -> str:
         """Return nothing: a pure step reproduces itself."""

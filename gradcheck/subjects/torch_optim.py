@@ -152,7 +152,7 @@ class TorchOptimSubject:
             raise unknown_name("form", form, ("function",))
         if not self.checks(formula):
             raise UsageError(f"{self.name} does not provide {formula.name}")
-        _present()
+        present()
         recipe = RECIPES[formula.name]
         lines = single_step(recipe, formula, self.form)
         code = compile("\n".join(lines), f"<{self.name} {formula.name}>", "exec")
@@ -174,7 +174,8 @@ def _begin(form: str, formula: Formula, *arguments: Any) -> Any:
     return TorchRun(form, formula, *arguments)
 
 
-def _present() -> None:
+def present() -> None:
+    """Raise `MissingDependencyError` where torch is not installed."""
     try:
         import torch  # noqa: F401 - whether it is there is what is asked
     except ModuleNotFoundError as error:

@@ -19,6 +19,8 @@ from gradcheck.subjects.torch_optim import FORMS, RECIPES, SHOW, literal, owned
 class TorchRun:
     """torch.optim on parameters w0, w1, ..., each in a group of its own."""
 
+    convertible = True
+
     def __init__(
         self,
         form: str,
