@@ -15,7 +15,7 @@ from gradcheck.formulas.parts import kinks_at, magnitude, stable, unstable
 from gradcheck.records import DERIVATIVE, VALUE, Arrangement, Choose, Formula, Option
 
 _MAGNITUDES = ("plain", "moderate", "grid", "offset", "scaled", "large mean", "ties", "constant", "kinks")
-_DECAYS = tuple(share / 1000 for share in (0, 1, 10, 100, 1000, 3000))
+_DECAYS = tuple(share / 1000 for share in (0, 1, 10, 100, 1000, 4000))
 _DECAY = Option("decay", 0.01, low=0.0, high=1e4)
 
 
