@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gradcheck.formats import get_format
+from gradcheck.formulas import get_formula
 from tests.detection import FOUND, examined
 from tests.liars import LIARS
 from tests.lying import SIZES, Liar
@@ -23,8 +24,9 @@ TOLD = [pytest.param(liar, name, id=f"{liar.name}-{name}") for liar, name in PAI
 
 
 def sizes(liar: Liar) -> tuple[int | None, ...]:
-    """The sizes at which the liar has to be caught; layouts bring their own."""
-    return liar.sizes if liar.where in ("value", "derivative", "second") else (None,)
+    """The sizes at which the liar has to be caught; layouts and cases of several inputs bring their own."""
+    split = liar.where in ("value", "derivative", "second") and get_formula(liar.formula).elementwise
+    return liar.sizes if split else (None,)
 
 
 @pytest.mark.parametrize(("liar", "name"), TOLD)
