@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcheck.arithmetic.plain import evaluate
-from gradcheck.arithmetic.rounded import Model
+from gradcheck.arithmetic.rounded import Model, Rounded
 from gradcheck.checks.examine import called, factors, first_input, numbers, output_name, shown
 from gradcheck.compare import breach
 from gradcheck.errors import GradcheckError
@@ -30,17 +30,26 @@ def kinds_of_answers(implementation: Implementation, formula: Formula, case: Cas
         return breach("raised", 1, first_input(case), shown(error))
     accepted = _accepted(formula, case, order, cotangent)
     intervals = _intervals(formula, case, order, cotangent, implementation.flushes)
+    finite = all(np.isfinite(widen(a)).all() for a in case.inputs if a.dtype.kind not in "iub")
     total = Evidence()
     for place, (output, allowed) in enumerate(zip(outputs, accepted, strict=True)):
         got = np.zeros(allowed.shape) if output is None else widen(output)
         if got.shape != allowed.shape:
             return breach("shape", 1, first_input(case), f"expected shape {allowed.shape}, got {got.shape}")
+        if intervals is not None and finite:
+            allowed = allowed | _overflows(intervals[place])
         wrong = (_kind(got) & allowed) == 0
         if intervals is not None:
-            low, high = intervals[place]
+            low, high = intervals[place].lo, intervals[place].hi
             wrong |= np.isfinite(got) & ~((got >= low) & (got <= high))
         total = total.merge(_counted(got, wrong, case, output_name(formula, order, place)))
     return total
+
+
+def _overflows(interval: Rounded) -> NDArray[np.int64]:
+    """Return the kinds that overflow makes legal: whether a partial sum overflows depends on its order."""
+    kinds = np.where(np.isposinf(interval.hi), PLUS, 0) | np.where(np.isneginf(interval.lo), MINUS, 0)
+    return np.asarray(kinds if interval.nan is None else kinds | np.where(interval.nan, NAN, 0))
 
 
 def _counted(got: Float64Array, wrong: NDArray[np.bool_], case: Case, name: str) -> Evidence:
@@ -101,10 +110,8 @@ def _flat(text: Any) -> Any:
     return lambda *arrays, **options: tuple(text(arrays[:-1], arrays[-1], **options))
 
 
-def _intervals(
-    formula: Formula, case: Case, order: int, cotangent: Any, flush: bool
-) -> list[tuple[Float64Array, Float64Array]] | None:
-    """Return the bounds of finite results; none where an arithmetic does not take the special number."""
+def _intervals(formula: Formula, case: Case, order: int, cotangent: Any, flush: bool) -> list[Rounded] | None:
+    """Return the intervals of legal results; none where an arithmetic does not take the special number."""
     inputs = tuple(numbers(array) for array in case.inputs)
     weight = None if cotangent is None else widen(cotangent)
     try:
@@ -115,8 +122,9 @@ def _intervals(
         return None
     result = []
     for bound in legal:
-        low, high = bound.accepted.lo, bound.accepted.hi
+        low, high, nan = bound.accepted.lo, bound.accepted.hi, bound.accepted.nan
         for _, interval in bound.unstable:
             low, high = np.minimum(low, interval.lo), np.maximum(high, interval.hi)
-        result.append((np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)))
+        low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+        result.append(Rounded(low, high, bound.accepted.model, nan))
     return result
