@@ -214,13 +214,14 @@ def expanded_second_text(rule: Rule) -> Text:
             np.sum(part, axis=view.axes, keepdims=True) for part in (g, h, g * h, g * z, h * z, ce, ce * z)
         ]
         total_g, total_h, total_gh, total_gz, total_hz, total_ce, total_cez = sums
-        cube = r * r * r
-        q, b = total_hz - m * total_h, (m * total_g - total_gz) * cube / count
-        to_m = cube * total_g * q / count - b * total_h - r * total_ce
+        # The mean's n divides r³ before anything else, where r³ may be subnormal.
+        cube = r * r * r / count
+        q, b = total_hz - m * total_h, (m * total_g - total_gz) * cube
+        to_m = cube * total_g * q - b * total_h - r * total_ce
         to_r = total_gh - total_g * total_h / count + (total_cez - m * total_ce)
         to_r = to_r + r * r * (m * total_g - total_gz) * q * (exact(3) / count)
-        dx = b * h - cube * q / count * g + r * ce + to_m / count - to_r * cube * (z - m) / count
-        slope = c * (r * h - affine(z, m, cube * q / count) - total_h * r / count)
+        dx = b * h - cube * q * g + r * ce + to_m / count - to_r * cube * (z - m)
+        slope = c * (r * h - affine(z, m, cube * q) - total_h * r / count)
         return np.reshape(dx, x.shape), _gathered(slope, view, weight.shape), np.zeros_like(bias)
 
     return second
