@@ -308,7 +308,12 @@ def _of_kind(
     if kind == "index":
         drawn = rng.integers(0, classes, size)
         ignored = options.get("ignore_index")
-        return drawn if ignored is None else np.where(rng.random(size) < 0.2, int(ignored), drawn)
+        if ignored is None:
+            return drawn
+        chosen = np.where(rng.random(size) < 0.2, int(ignored), drawn)
+        # The first one always counts: a mean over nothing is 0/0, and no number to compare with.
+        first = np.where(drawn[:1] == ignored, (drawn[:1] + 1) % classes, drawn[:1])
+        return np.concatenate([first, chosen[1:]])
     if kind == "mask":
         return (rng.random(size) < 0.7).astype(np.float64)
     if kind == "count":
@@ -316,6 +321,10 @@ def _of_kind(
     if kind in ("unit", "distribution"):
         values = np.where(rng.random(size) < 0.2, rng.integers(0, 2, size), rng.random(size))
         return fmt.round(values)
+    if kind == "interior":
+        near_zero = 2.0 ** -rng.uniform(0.01, min(-fmt.emin, 30), size)
+        near_one = 1 - 2.0 ** -rng.uniform(1, min(fmt.precision - 1, 30), size)
+        return fmt.round(np.where(rng.random(size) < 0.5, near_zero, near_one))
     if kind == "parameter":
         return build("plain", seed, size, fmt, (0.0,))
     values = build(family, seed, size, fmt, (0.0,))

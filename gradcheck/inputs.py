@@ -189,10 +189,24 @@ def admit_call(
     for option in formula.options:
         if option.name in given:
             _check_option(formula.name, option, given[option.name])
-    inputs = tuple(admit(v, name) for v, name in zip(arguments, formula.inputs, strict=False))
+    inputs = tuple(
+        _index(v, name) if formula.kind(place) == "index" else admit(v, name)
+        for place, (v, name) in enumerate(zip(arguments, formula.inputs, strict=False))
+    )
     if formula.axes and all(isinstance(value, np.ndarray | np.generic) for value in inputs):
         _check_axes(formula, inputs)
-    return inputs, given, _narrow_format(formula.inputs, inputs)
+    real = [place for place in range(count) if formula.kind(place) != "index"]
+    reals = [inputs[place] for place in real]
+    return inputs, given, _narrow_format([formula.inputs[place] for place in real], reals)
+
+
+def _index(value: Any, name: str) -> Any:
+    """Return an index as an array of integers; nothing else counts or chooses."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise UnsupportedType(f"{name} is an index, expected an array of integers, got {array.dtype}")
+    _check_size(array.size, array.dtype, name)
+    return array
 
 
 def _check_axes(formula: Formula, inputs: Sequence[Any]) -> None:

@@ -130,10 +130,10 @@ class Formula:
 
     Formulas of several inputs say more. `arrange(choose)` decides shapes and structural options together,
     where named axes are not enough. `kinds` says what numbers each input takes ("real", "parameter",
-    "positive", "nonnegative", "unit", "distribution", "index", "mask", "count"; default "real"), `families`
-    the families of values to draw for the real ones. `constants` names inputs that are not differentiated:
-    their gradient is None. `outputs` names what a value of several arrays returns. Where there are kinks
-    between elements, either `touching(inputs, **options)` marks the elements of the first input that sit on
+    "positive", "nonnegative", "unit", "interior" (of the unit), "distribution", "index", "mask", "count";
+    default "real"), `families` the families of values to draw for the real ones. `constants` names inputs
+    that are not differentiated: their gradient is None. `outputs` names what a value of several arrays
+    returns. Where there are kinks between elements, either `touching(inputs, **options)` marks the elements of the first input that sit on
     one, or `extremes` are two gradient texts, the lowest and the highest of the generalised gradient.
     """
 

@@ -55,7 +55,7 @@ def poisoned(implementation: Implementation, formula: Formula, case: Case) -> Ev
     for order in (VALUE, DERIVATIVE) if implementation.vjp else (VALUE,):
         for place, point in enumerate(special_values(case.format)):
             spoilt = case.inputs[0].copy()
-            if not spoilt.size:
+            if not spoilt.size or not _is_asked(formula, point):
                 continue
             spoilt.flat[(case.seed + place) % spoilt.size] = point
             part = replace(
@@ -64,6 +64,12 @@ def poisoned(implementation: Implementation, formula: Formula, case: Case) -> Ev
             total = total.merge(kinds_of_answers(implementation, formula, part, order))
     families = {case.family: total.compared}
     return replace(total, cases=1, vacuous_cases=int(total.compared == 0), families=families)
+
+
+def _is_asked(formula: Formula, point: float) -> bool:
+    """Whether a formula says anything at the point: outside its domain an implementation may refuse."""
+    low, high = formula.domain
+    return low <= point <= high or (math.isnan(point) and math.isinf(low) and math.isinf(high))
 
 
 def _case(array: Any, fmt: Format, options: Any) -> Case:

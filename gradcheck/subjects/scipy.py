@@ -1,6 +1,7 @@
 """What SciPy has of the catalogue: values only.
 
-`expit` and `log_expit` are SciPy's own, and so is the normal distribution `ndtr` that GELU is made of.
+`expit`, `log_expit`, `softmax`, `log_softmax` and `logsumexp` are SciPy's own, and so is the normal
+distribution `ndtr` that GELU is made of.
 Softplus and tanh are NumPy's `logaddexp` and `tanh`, the ones that users of SciPy take: independent
 implementations too, but not SciPy's code. One text per call: the text that runs is the text that a
 reproduction prints.
@@ -36,6 +37,9 @@ CALLS: dict[str, Call] = {
     "gelu": Call("x * special.ndtr(x)"),
     "softplus": Call("np.logaddexp(0, beta * x) / beta", {"threshold": math.inf}),
     "tanh": Call("np.tanh(x)"),
+    "softmax": Call("special.softmax(x, axis=axis)"),
+    "log_softmax": Call("special.log_softmax(x, axis=axis)"),
+    "logsumexp": Call("special.logsumexp(x, axis=axis)"),
 }
 
 

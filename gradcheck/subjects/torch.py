@@ -23,6 +23,7 @@ from gradcheck.subjects import (
     torch_clipping,
     torch_dropout,
     torch_layers,
+    torch_losses,
     torch_normalization,
     torch_penalties,
 )
@@ -81,6 +82,7 @@ CALLS: dict[str, Call] = {
 }
 # The tables of the other families, each in a file of its own, join here.
 CALLS |= torch_clipping.CALLS
+CALLS |= torch_losses.CALLS
 CALLS |= torch_penalties.CALLS
 CALLS |= torch_layers.CALLS
 CALLS |= torch_normalization.CALLS
