@@ -21,8 +21,8 @@ from gradcheck.formats import FLOAT64, Float64Array, widen
 from gradcheck.oracles.truth import Query, apply_balls, at_kink, confirmed, truths
 from gradcheck.records import DERIVATIVE, SECOND, Case, Estimate, Evidence, Formula, Worst
 
-# The contraction with a whole Jacobian is enclosed at this precision.
-BITS = 384
+# The contraction with a whole Jacobian is enclosed at these precisions, until every element is pinned down.
+BITS = (384, 1536, 6144)
 # Enclosures are compared once their relative widths are below this.
 _PINNED = 2.0**-60
 
@@ -55,12 +55,20 @@ def proof(formula: Formula, case: Case) -> Evidence:
     )
 
 
+def _scale(pair: _Pair) -> Float64Array:
+    return np.asarray(np.maximum(np.abs(pair.truth.high), FLOAT64.least_normal))
+
+
+def _is_pinned(pair: _Pair) -> NDArray[np.bool_]:
+    # Each of both radii may be two of the least numbers that float64 can express.
+    limit = _PINNED * _scale(pair) + 4 * FLOAT64.least_subnormal
+    return np.asarray(pair.claim.radius + pair.truth.radius <= limit)
+
+
 def _compared(pair: _Pair, case: Case) -> Evidence:
     radius = pair.claim.radius + pair.truth.radius
     difference = (pair.claim.high - pair.truth.high) + (pair.claim.low - pair.truth.low)
-    scale = np.maximum(np.abs(pair.truth.high), FLOAT64.least_normal)
-    # Each of both radii may be two of the least numbers that float64 can express.
-    pinned = radius <= _PINNED * scale + 4 * FLOAT64.least_subnormal
+    scale, pinned = _scale(pair), _is_pinned(pair)
     # The difference of two sums of doubles is itself off by a few units of its terms' last places.
     allowed = radius + 2.0**-100 * scale
     # Disjoint enclosures refute, however wide they are; agreement needs narrow ones.
@@ -118,9 +126,24 @@ def _several(formula: Formula, case: Case) -> Iterator[_Pair]:
     options = formula.complete(case.options)
     shape = np.shape(formula.value(*inputs, **options))
     cotangent = widen(cotangents(case.seed, shape, FLOAT64))
-    assert formula.vjp is not None
     smooth = _smooth(formula, case, inputs, cotangent)
-    with precision(BITS):
+    for bits in BITS:
+        pairs = list(_pairs(formula, inputs, smooth, cotangent, options, bits))
+        if all(_is_pinned(pair).all() for pair in pairs):
+            break
+    yield from pairs
+
+
+def _pairs(
+    formula: Formula,
+    inputs: tuple[Any, ...],
+    smooth: list[NDArray[np.bool_]],
+    cotangent: Float64Array,
+    options: Any,
+    bits: int,
+) -> Iterator[_Pair]:
+    assert formula.vjp is not None
+    with precision(bits):
         lifted = [array if array.dtype.kind in "iub" else balls(array) for array in inputs]
         claims = formula.vjp(tuple(lifted), balls(cotangent), **options)
         for place, kept in zip(formula.differentiated, smooth, strict=True):
@@ -159,11 +182,12 @@ def _smooth(
     masks = [np.ones(inputs[place].shape, bool) for place in formula.differentiated]
     query = Query(formula, DERIVATIVE, FLOAT64, inputs, case.options, cotangent)
     if formula.extremes is not None:
-        low, high = (apply_balls(query, text, BITS) for text in formula.extremes)
+        low, high = (apply_balls(query, text, BITS[0]) for text in formula.extremes)
         return [np.asarray(a.high == b.high) for a, b in zip(low, high, strict=True)]
     touched = at_kink(query)
     if touched.any() and formula.touching is not None:
         # A kink between inputs is one for each of them, at every place that it reaches.
         return [np.zeros_like(mask) for mask in masks]
-    masks[0] = ~touched
+    if 0 in formula.differentiated:
+        masks[0] = ~touched
     return masks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from gradcheck.records import DERIVATIVE, Case, Evidence, Formula, Worst
 _REACH = (1e-3, 600.0)
 # The complex step rounds about as often as the text itself; this covers the longest of them.
 _COMPLEX_UNITS = 64
+# How often an input may be moved away from a kink between inputs, of which a formula has two or three.
+_MOVES = 6
 
 
 def witness(formula: Formula, case: Case) -> Evidence:
@@ -149,7 +152,8 @@ def _directional(formula: Formula, case: Case) -> Evidence:
     shape = np.shape(formula.value(*inputs, **complete))
     rng = np.random.default_rng(case.seed)
     directions = [_size(array) * rng.choice([-1.0, 1.0], size=array.shape) for array in inputs]
-    cotangent = rng.choice([-1.0, 1.0], size=shape)
+    # Not ±1: where steps leap from one saturated end to another, equal factors would cancel to a false zero.
+    cotangent = rng.normal(size=shape)
     query = Query(formula, DERIVATIVE, FLOAT64, inputs, case.options, cotangent)
     if _has_choice(query):
         return Evidence(notes=("cases with a tie or on a kink have no single derivative to witness",))
@@ -201,7 +205,21 @@ def _off_kinks(formula: Formula, inputs: tuple[Float64Array, ...], options: Any)
         offset = first - float(point)
         near = np.abs(offset) < 4 * STEPS[0]
         first = np.where(near, float(point) + np.copysign(4 * STEPS[0] + np.abs(offset), offset), first)
-    return (first, *inputs[1:])
+    return _apart(formula, (first, *inputs[1:]), options)
+
+
+def _apart(formula: Formula, inputs: tuple[Float64Array, ...], options: Any) -> tuple[Float64Array, ...]:
+    """Move the first input up until no kink between inputs is within reach of a step, where the formula's
+    `touching` takes a `reach`.
+    """
+    touching = formula.touching
+    if touching is None or "reach" not in signature(touching).parameters:
+        return inputs
+    reach = 4 * STEPS[0] * sum(_size(array) for array in inputs)
+    for _ in range(_MOVES):
+        near = touching(inputs, reach=reach, **formula.complete(options))
+        inputs = (np.where(near, inputs[0] + 2 * reach, inputs[0]), *inputs[1:])
+    return inputs
 
 
 def step_series(formula: Formula, x: float) -> dict[str, Any]:
