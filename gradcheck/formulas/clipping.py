@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck.arithmetic.exact import exact
-from gradcheck.formulas.parts import unstable, zero
+from gradcheck.formulas.parts import accepted, unstable, zero
 from gradcheck.records import VALUE, Arrangement, Choose, Formula, Option
 
 _MAGNITUDES = ("plain", "moderate", "grid", "offset", "scaled", "ties", "constant", "kinks", "subnormal")
@@ -103,13 +103,24 @@ def _plain_norm(parts: Sequence[Any], p: float, axis: int | None = None) -> Any:
     return norms[0] if len(norms) == 1 else _root(reduce(np.add, [_sum_of_powers(n, p) for n in norms]), p)
 
 
+def _positive(divisor: Any) -> Any:
+    """The divisor, 1 in place of 0: the norm of nothing but zeros, which are not clipped."""
+    return np.where(divisor > 0, divisor, np.ones_like(divisor))
+
+
 def _clipped(parts: Sequence[Any], max_norm: Any, p: float, epsilon: Any) -> tuple[Any, ...]:
     """Every part times min(1, c / (‖g‖ + ε)), as (g/s) (c / (‖g/s‖ + ε/s)), and the norm ‖g‖ of all."""
     scale, _, ratio = _shares(parts, p)
     norm = scale * ratio
-    factor = max_norm / (ratio + epsilon / scale)
+    factor = max_norm / _positive(ratio + epsilon / scale)
     keep = norm + epsilon <= max_norm
     return (*(np.where(keep, part, part / scale * factor) for part in parts), norm)
+
+
+def _clipped_by_the_larger(parts: Sequence[Any], max_norm: Any, p: float, epsilon: Any) -> tuple[Any, ...]:
+    scale, _, ratio = _shares(parts, p)
+    norm = scale * ratio
+    return (*(part * max_norm / np.maximum(norm + epsilon, max_norm) for part in parts), norm)
 
 
 def _plainly_clipped(parts: Sequence[Any], max_norm: Any, p: float, epsilon: Any) -> tuple[Any, ...]:
@@ -124,6 +135,7 @@ def _clipped_by_reciprocal(parts: Sequence[Any], max_norm: Any, p: float, epsilo
     return (*(part * factor for part in parts), norm)
 
 
+_LARGER = "g c / max(‖g‖ + ε, c)"
 _PLAINLY = "a plain sum of powers, one factor c/‖g‖"
 _RECIPROCALLY = "a plain sum of powers, one factor c (1/‖g‖)"
 _NORM_OPTIONS = (
@@ -152,6 +164,10 @@ def _clip_by_norm(g: Any, *, max_norm: Any, p: float, epsilon: Any) -> Any:
     return _clipped((g,), max_norm, p, epsilon)[0]
 
 
+def _clip_by_norm_by_the_larger(g: Any, *, max_norm: Any, p: float, epsilon: Any) -> Any:
+    return _clipped_by_the_larger((g,), max_norm, p, epsilon)[0]
+
+
 def _clip_by_norm_plainly(g: Any, *, max_norm: Any, p: float, epsilon: Any) -> Any:
     return _plainly_clipped((g,), max_norm, p, epsilon)[0]
 
@@ -169,6 +185,7 @@ CLIP_BY_NORM = Formula(
     inputs=("g",),
     options=_NORM_OPTIONS,
     variants=(
+        accepted(VALUE, _LARGER, _clip_by_norm_by_the_larger),
         unstable(VALUE, _PLAINLY, _clip_by_norm_plainly),
         unstable(VALUE, _RECIPROCALLY, _clip_by_norm_reciprocally),
     ),
@@ -188,6 +205,12 @@ def _arrange_three(choose: Choose) -> Arrangement:
 def _clip_by_global_norm(a: Any, b: Any, c: Any, *, max_norm: Any, p: float, epsilon: Any) -> Any:
     """Values a, b and c times min(1, c / (‖(a, b, c)‖ + ε)), and the norm of all three together."""
     return _clipped((a, b, c), max_norm, p, epsilon)
+
+
+def _clip_by_global_norm_by_the_larger(
+    a: Any, b: Any, c: Any, *, max_norm: Any, p: float, epsilon: Any
+) -> Any:
+    return _clipped_by_the_larger((a, b, c), max_norm, p, epsilon)
 
 
 def _clip_by_global_norm_plainly(a: Any, b: Any, c: Any, *, max_norm: Any, p: float, epsilon: Any) -> Any:
@@ -210,6 +233,7 @@ CLIP_BY_GLOBAL_NORM = Formula(
     outputs=("a", "b", "c", "norm"),
     options=_NORM_OPTIONS,
     variants=(
+        accepted(VALUE, _LARGER, _clip_by_global_norm_by_the_larger),
         unstable(VALUE, _PLAINLY, _clip_by_global_norm_plainly),
         unstable(VALUE, _RECIPROCALLY, _clip_by_global_norm_reciprocally),
     ),
@@ -235,7 +259,7 @@ def _adaptive_clip(g: Any, w: Any, *, clipping: Any, eps: Any) -> Any:
     scale_w, _, ratio_w = _shares((w,), 2.0, axis=1)
     limit = np.maximum(scale_w * clipping * ratio_w, eps * clipping)
     scale, _, ratio = _shares((g,), 2.0, axis=1)
-    return np.where(scale * ratio <= limit, g, g / scale * (limit / ratio))
+    return np.where(scale * ratio <= limit, g, g / scale * (limit / _positive(ratio)))
 
 
 def _adaptive_clip_plainly(g: Any, w: Any, *, clipping: Any, eps: Any) -> Any:
