@@ -119,7 +119,7 @@ def one_pass_variance() -> Picture:
 
 
 def first_steps() -> Picture:
-    """Adam's step and the printed one, in units of the rate, for a gradient that is always 1, default betas."""
+    """Adam's step and the printed one, in units of the rate, for a gradient that is always 1."""
     steps = np.arange(1, 61)
     columns: dict[str, list[float]] = {"Adam": [], "as printed, ρ = 1": []}
     zero = np.zeros(1)
@@ -135,8 +135,9 @@ def first_steps() -> Picture:
         Axis("step"),
         Axis("step / rate"),
         tuple(line(name, steps, values) for name, values in columns.items()),
-        "Both averages start at zero, the second far more slowly: the printed step is (1 − β₁)/√(1 − β₂) ≈ 3.16 "
-        "times the rate at first, grows from there, and takes thousands of steps to forget it.",
+        "Both averages start at zero, the second far more slowly: the printed step is at first "
+        "(1 − β₁)/√(1 − β₂) ≈ 3.16 times the rate, grows from there, and takes thousands of steps to forget "
+        "it.",
     )
 
 
@@ -171,9 +172,9 @@ def schedules() -> Picture:
     choices: tuple[tuple[str, Any, dict[str, Any]], ...] = (
         ("step", formulas.step_lr, {"step_size": 15, "gamma": 0.5}),
         ("exponential", formulas.exponential_lr, {"gamma": 0.95}),
-        ("cosine", formulas.cosine_annealing_lr, {"t_max": 60}),
-        ("cosine, restarts", formulas.cosine_warm_restarts, {"t_0": 20}),
-        ("linear", formulas.linear_lr, {"start_factor": 0.1, "total_iters": 30}),
+        ("cosine", formulas.cosine_annealing_lr, {"period": 60}),
+        ("cosine, restarts", formulas.cosine_warm_restarts, {"period": 20}),
+        ("linear", formulas.linear_lr, {"start": 0.1, "length": 30}),
     )
     lines = []
     for label, formula, options in choices:
@@ -194,6 +195,7 @@ PICTURES: dict[str, Callable[[], Picture]] = {
     "F09": leaky_relu,
     "F12": one_pass_variance,
     "F15": first_steps,
+    "F19": schedules,
     "C14": step_over_scale,
 }
 

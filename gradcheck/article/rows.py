@@ -21,7 +21,28 @@ class Row:
 
 ROWS: tuple[Row, ...] = (
     Row("F17", "1", "Dropout", ("dropout",)),
-    Row("F18", "1", "Initialisation", ()),
+    Row(
+        "F18",
+        "1",
+        "Initialisation",
+        (
+            "he_uniform",
+            "he_normal",
+            "glorot_uniform",
+            "glorot_normal",
+            "lecun_uniform",
+            "lecun_normal",
+            "uniform",
+            "normal",
+            "trunc_normal",
+            "orthogonal",
+            "dirac",
+            "linear_weight",
+            "linear_bias",
+            "conv2d_weight",
+            "conv2d_bias",
+        ),
+    ),
     Row(
         "F19",
         "1",

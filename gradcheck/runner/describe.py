@@ -8,6 +8,7 @@ from typing import Any
 
 from gradcheck.article.rows import ROWS
 from gradcheck.formulas import FAMILIES, get_formula
+from gradcheck.formulas.initialization import INITIALIZERS, Initializer
 
 
 def describe(names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -22,6 +23,7 @@ def describe(names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         for name in (formula.name for formula in members)
         if name in wanted
     }
+    formulas |= {rule.name: _initializer(rule) for rule in INITIALIZERS if rule.name in wanted}
     rows = {
         f"{place:02d}": asdict(row)
         for place, row in enumerate(ROWS)
@@ -45,6 +47,20 @@ def _formula(name: str, family: str) -> dict[str, Any]:
         "options": options,
         "hazards": list(formula.hazards),
         "variants": [f"{variant.name} ({variant.standing})" for variant in formula.variants],
+    }
+
+
+def _initializer(rule: Initializer) -> dict[str, Any]:
+    options = [{"name": o.name, "default": str(o.default), "range": _range(o)} for o in rule.options]
+    return {
+        "title": rule.title,
+        "equation": rule.equation,
+        "source": rule.source,
+        "family": "initialisation",
+        "inputs": [],
+        "options": options,
+        "hazards": [],
+        "variants": [],
     }
 
 

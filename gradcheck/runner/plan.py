@@ -25,13 +25,13 @@ CHECKS = {
     "loop": "The in-place form over a list of arrays, taken one after another, against the same bounds.",
     "foreach": "The in-place form by kernels that take many arrays at once, against the same bounds.",
     "special": "The answers at ±0, ±inf, NaN, ± the largest, ± the least number against the accepted ones.",
-    "dropout": "Dropout as it is called: value and gradient by one mask, the mask against the laws of chance, "
-    "evaluation mode, p = 0 and p = 1 exactly.",
+    "dropout": "Dropout as it is called: value and gradient by one mask, the mask against the laws of "
+    "chance, evaluation mode, p = 0 and p = 1 exactly.",
     "moments": "Initial weights: support, mean, variance, fourth moment and the whole distribution against "
     "their law, with a stated probability of a false alarm; orthogonal ones also against each other.",
     "law": "Laws that hold whatever a formula is computed by (symmetries, adjoints, sums, reductions), each "
     "within what legal evaluations of both sides can differ by; of the reference, proven.",
-    "trajectory": "An optimizer over several steps, each judged from its own state before it, also at t = 10^6.",
+    "trajectory": "An optimizer over several steps, each judged from its own state before it, also at 10^6.",
     "machine": "An optimizer through steps, zero and missing gradients, other rates, saving and restoring, "
     "another format, several groups.",
     "proof": "Our own derivatives against the derivative of the value's text, enclosed by ball arithmetic.",
@@ -131,8 +131,8 @@ def select(
     formats: Iterable[str] = (),
     checks: Iterable[str] = (),
 ) -> Selection:
-    """Return the selection of these names; formulas may be patterns such as "gelu*", and the rules for initial
-    weights count among them. None given means all.
+    """Return the selection of these names; formulas may be patterns such as "gelu*", and the rules for
+    initial weights count among them. None given means all.
 
     An unknown name, or a pattern that matches nothing, is a `UsageError` that offers the closest names.
     """
