@@ -15,6 +15,7 @@ from gradcheck.arithmetic.exact import Exact
 from gradcheck.arithmetic.mask import Mask
 from gradcheck.article.claims import AtMost, Claim
 from gradcheck.errors import Undecided, UsageError
+from gradcheck.formats import FLOAT64
 from gradcheck.records import Estimate
 
 Variables = dict[str, Any]
@@ -137,11 +138,13 @@ def _pinned(a: Estimate, b: Estimate, excess: Any) -> tuple[bool | None, float]:
     slack = 2.0**-100 * scale
     if np.any(excess > radius + slack):
         return False, 0.0
+    # An estimate is no finer than the least number of float64, which tells nothing about its relative error.
     largest = float(np.max(scale, initial=0.0))
+    seen = max(largest, FLOAT64.least_normal / _PINNED)
     # What is surely below needs no narrow enclosure.
     narrow = (radius <= _PINNED * scale + 1e-320) | (excess < -(radius + slack))
     if np.all(narrow):
-        return True, float(np.max(radius + slack, initial=0.0)) / largest if largest else 0.0
+        return True, float(np.max(radius + slack, initial=0.0)) / seen if largest else 0.0
     return None, math.inf
 
 

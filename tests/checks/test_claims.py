@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from gradcheck import claim, formulas
+from gradcheck.article import Along, AtMost, Classes, undecidable
 from gradcheck.checks.claims import holds_at, load_claims, measure
 from gradcheck.errors import UsageError
 
@@ -220,3 +221,107 @@ def test_the_arrays_of_a_claim_may_be_lists():
     )
     assert measured(item).verdict == "upheld"
     assert not np.isinf(float(measured(item).resolution))
+
+
+def conditional(condition, function, *, plain=False, **strategies):
+    made = claim(id="T", says="it holds", condition=condition, plain=plain, **(strategies or {"x": ANY}))
+    return measured(made(function))
+
+
+def by_sign(x, **_):
+    return "x < 0" if x < 0 else "x ≥ 0"
+
+
+def test_a_condition_that_tells_examples_apart_makes_a_claim_conditional():
+    found = conditional(Classes(by_sign), lambda np, x: (np.abs(x), x))
+    assert found.verdict == "conditional" and found.equals is None
+    assert found.counterexample == {"x": "-1.0"}
+    assert any(note.startswith("x < 0: fails in") for note in found.notes)
+    assert any(note.startswith("x ≥ 0: holds in all") for note in found.notes)
+
+
+def test_a_condition_that_tells_nothing_apart_leaves_a_claim_refuted():
+    found = conditional(Classes(by_sign), lambda np, x: (np.maximum(x, -x) + 1, np.abs(x)))
+    assert found.verdict == "refuted"
+    assert conditional(Classes(by_sign), lambda np, x: (np.maximum(x, -x), np.abs(x))).verdict == "upheld"
+
+
+def test_a_boundary_is_found_by_bisection():
+    found = conditional(
+        Along("s", 1e-6, 1e6), lambda np, x, s: AtMost(x * x, s), x=st.sampled_from([2.0, 3.0])
+    )
+    assert found.verdict == "conditional"
+    low, high = (float(word) for word in found.notes[0].split("below ")[1].split(",")[0].split(" … "))
+    assert 3.9 < low <= 4 and 9 <= high < 9.1
+    assert float(found.counterexample["s"]) < 9
+
+
+def test_boundaries_are_told_by_class():
+    found = conditional(
+        Along("s", 1e-3, 1e3, of=lambda x, **_: f"x = {x:g}"),
+        lambda np, x, s: AtMost(x * x, s),
+        x=st.sampled_from([2.0, 3.0]),
+    )
+    assert any(note.startswith("x = 2: fails for s below 4") for note in found.notes)
+    assert any(note.startswith("x = 3: fails for s below 9") for note in found.notes)
+
+
+def test_a_window_has_two_boundaries():
+    def inside(np, x, s):
+        return bool(s < 3) or bool(s > 50)
+
+    found = conditional(Along("s", 1e-3, 1e3, probes=13), inside, x=ANY)
+    assert "holds for s below 3" in found.notes[0] and "fails from there to 50" in found.notes[0]
+
+
+def test_along_a_number_that_changes_nothing_a_claim_is_upheld_or_refuted():
+    assert conditional(Along("s", 0.1, 10), lambda np, x, s: AtMost(-x * x, s)).verdict == "upheld"
+    assert conditional(Along("s", 0.1, 10), lambda np, x, s: AtMost(s, -x * x)).verdict == "refuted"
+
+
+def test_inequalities_hold_where_both_sides_are_equal():
+    record = measured(make(lambda np, x: AtMost(np.tanh(x), formulas.tanh(x))))
+    assert record.verdict == "upheld" and float(record.resolution) < 1e-17
+    assert measured(make(lambda np, x: AtMost(np.tanh(x) + 1e-25, formulas.tanh(x)))).verdict == "refuted"
+    assert measured(make(lambda np, x: AtMost((np.tanh(x), x), (1.0, x)))).verdict == "upheld"
+
+
+def test_a_plain_claim_is_about_the_numbers_that_were_drawn():
+    def absorbed(np, x):
+        return x + 1e-30 == x
+
+    assert measured(claim(id="T", says="s", plain=True, x=st.floats(1, 2))(absorbed)).verdict == "upheld"
+    with pytest.raises(UsageError, match="answers True or False, got tuple"):
+        measured(claim(id="T", says="s", plain=True, x=ANY)(lambda np, x: (x, x)))
+
+
+def test_a_share_takes_fewer_examples():
+    made = claim(id="T", says="s", share=0.1, x=ANY)(lambda np, x: (x, x))
+    assert measured(made, 100).compared == 10
+
+
+def test_what_nothing_computed_decides_is_cited():
+    record = measured(undecidable(id="T", says="X was first", citation="see Y"))
+    assert record.verdict == "undecidable" and record.notes == ["see Y"] and record.compared == 0
+    with pytest.raises(UsageError, match="needs a citation"):
+        undecidable(id="T", says="X was first")
+
+
+@pytest.mark.parametrize(
+    ("condition", "match"),
+    [
+        (3, "condition must be Classes"),
+        (Along("x", 0.1, 1), "x is searched, so it has no strategy"),
+        (Along("s", 0, 1), "needs 0 < low < high"),
+        (Along("s", 2, 1), "needs 0 < low < high"),
+        (Along("s", 1, 2, probes=1), "at least two probes"),
+    ],
+)
+def test_a_condition_that_is_none_is_refused(condition, match):
+    with pytest.raises(UsageError, match=match):
+        claim(id="T", says="s", condition=condition, x=ANY)(lambda np, x: (x, x))
+
+
+def test_a_refuted_claim_shows_both_numbers():
+    record = measured(make(lambda np, x: (x + 1, x)))
+    assert "there it gives 1, the reference 0" in record.notes
