@@ -133,8 +133,9 @@ class Formula:
     "positive", "nonnegative", "unit", "interior" (of the unit), "distribution", "index", "mask", "count";
     default "real"), `families` the families of values to draw for the real ones. `constants` names inputs
     that are not differentiated: their gradient is None. `outputs` names what a value of several arrays
-    returns. Where there are kinks between elements, either `touching(inputs, **options)` marks the elements of the first input that sit on
-    one, or `extremes` are two gradient texts, the lowest and the highest of the generalised gradient.
+    returns. Where there are kinks between elements, either `touching(inputs, **options)` marks the elements
+    of the first input that sit on one (with `reach`, those within that distance), or `extremes` are two
+    gradient texts, the lowest and the highest of the generalised gradient.
     """
 
     name: str

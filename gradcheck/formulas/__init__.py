@@ -24,6 +24,7 @@ from gradcheck.formulas import (
     regression_losses,
     schedules,
     sigmoids,
+    soft_losses,
     statistics,
 )
 from gradcheck.formulas import dropout as dropouts
@@ -81,7 +82,7 @@ softmax = softmaxes.SOFTMAX
 log_softmax = softmaxes.LOG_SOFTMAX
 logsumexp = softmaxes.LOGSUMEXP
 cross_entropy = losses.CROSS_ENTROPY
-cross_entropy_probabilities = losses.CROSS_ENTROPY_PROBABILITIES
+cross_entropy_probabilities = soft_losses.CROSS_ENTROPY_PROBABILITIES
 nll_loss = losses.NLL_LOSS
 binary_cross_entropy = binary_losses.BINARY_CROSS_ENTROPY
 binary_cross_entropy_with_logits = binary_losses.BINARY_CROSS_ENTROPY_WITH_LOGITS
@@ -123,7 +124,7 @@ FAMILIES: dict[str, tuple[Formula, ...]] = {
     "clipping": clipping.FORMULAS,
     "penalties": penalties.FORMULAS,
     "softmax": softmaxes.FORMULAS,
-    "losses": (*losses.FORMULAS, *binary_losses.FORMULAS, *regression_losses.FORMULAS),
+    "losses": (*losses.FORMULAS, *soft_losses.FORMULAS, *binary_losses.FORMULAS, *regression_losses.FORMULAS),
     "optimizers": optimizers.FORMULAS,
     "schedules": schedules.FORMULAS,
 }

@@ -85,7 +85,7 @@ BINARY_CROSS_ENTROPY = Formula(
     inputs=("x", "target", "weight"),
     kinds=("interior", "unit", "positive"),
     constants=("weight",),
-    options=(Option("floor", -100.0), REDUCTION),
+    options=(Option("floor", -100.0, structural=True), REDUCTION),
     arrange=alike(3),
     families=("plain", "moderate", "grid", "scaled"),
     domain=(0.0, 1.0),

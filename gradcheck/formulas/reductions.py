@@ -47,3 +47,26 @@ def alike(inputs: int) -> Any:
         return Arrangement((shape,) * inputs)
 
     return arrange
+
+
+def class_axis(shape: tuple[int, ...]) -> int:
+    """Return the axis of the classes: 1, or 0 where there is one sample only."""
+    return min(len(shape) - 1, 1)
+
+
+def total(terms: Any, axis: int) -> Any:
+    """Return the sum along an axis, which stays."""
+    return np.sum(terms, axis=axis, keepdims=True)
+
+
+def column(weight: Any, shape: tuple[int, ...]) -> Any:
+    """Return the weight of every class along the axis of the classes."""
+    axis = class_axis(shape)
+    return np.reshape(weight, (shape[axis],) + (1,) * (len(shape) - 1 - axis))
+
+
+def scores_shape(choose: Choose) -> tuple[int, ...]:
+    """Return the shape of one sample, a batch, or a batch of sequences; the classes are on axis 0 or 1."""
+    classes, form = choose.size(high=17), choose.integer(0, 2)
+    batch = choose.size(high=5) if form else 0
+    return ((classes,), (batch, classes), (batch, classes, choose.size(high=3) if form else 0))[form]

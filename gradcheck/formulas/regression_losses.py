@@ -130,7 +130,7 @@ def _huber_vjp_shared_first(
 
 
 def _at_delta(inputs: tuple[Any, Any], *, delta: Any, reach: float = 0.0, **_: Any) -> Any:
-    return np.abs(np.abs(inputs[0] - inputs[1]) - float(delta)) <= reach
+    return np.abs(np.abs(inputs[0] - inputs[1]) - delta) <= reach
 
 
 HUBER_LOSS = Formula(
@@ -186,7 +186,7 @@ def _smooth_l1_vjp_by_comparison(
 
 
 def _at_beta(inputs: tuple[Any, Any], *, beta: Any, reach: float = 0.0, **_: Any) -> Any:
-    return np.abs(np.abs(inputs[0] - inputs[1]) - float(beta)) <= reach
+    return np.abs(np.abs(inputs[0] - inputs[1]) - beta) <= reach
 
 
 def _with_beta(choose: Choose) -> Arrangement:
