@@ -88,7 +88,7 @@ def _shares(parts: Sequence[Any], p: float, axis: int | None = None) -> tuple[An
     """The largest magnitude s (1 if there is none), |g|/s of every part, and the norm of these."""
     sizes = [np.abs(part) for part in parts]
     largest = reduce(np.maximum, [_greatest(size, axis) for size in sizes])
-    scale = np.where(largest > 0, largest, np.ones_like(largest))
+    scale = _positive(largest)
     shares = [size / scale for size in sizes]
     if p == math.inf:
         return scale, shares, largest / scale
@@ -104,8 +104,8 @@ def _plain_norm(parts: Sequence[Any], p: float, axis: int | None = None) -> Any:
 
 
 def _positive(divisor: Any) -> Any:
-    """The divisor, 1 in place of 0: the norm of nothing but zeros, which are not clipped."""
-    return np.where(divisor > 0, divisor, np.ones_like(divisor))
+    """The divisor, 1 in place of 0: the norm of nothing but zeros, which are not clipped. NaN stays NaN."""
+    return np.where(divisor == 0, np.ones_like(divisor), divisor)
 
 
 def _clipped(parts: Sequence[Any], max_norm: Any, p: float, epsilon: Any) -> tuple[Any, ...]:

@@ -121,7 +121,16 @@ def test_an_infinity_or_nan_among_gradients_is_shown_by_the_result(bad: float) -
     with np.errstate(invalid="ignore"):
         assert np.isnan(clip(np.array([1.0, bad, 2.0]), 1.0)[1])
         parts = formulas.clip_by_global_norm(np.array([bad]), np.ones(1), np.ones(1))
-    assert not np.isfinite(parts[0][0])
+    assert np.isnan(parts[0][0])
+    if math.isnan(bad):
+        assert all(np.isnan(part).all() for part in parts)
+
+
+@pytest.mark.parametrize("formula", BY_NORM, ids=lambda f: f.name)
+def test_the_reference_answers_special_numbers_as_its_texts_do(formula: Formula) -> None:
+    for seed in range(4):
+        at = case(formula, FLOAT32, seed, **CHOSEN[formula.name])
+        assert special(texts_of(formula, FLOAT32), formula, at).verdict is Verdict.ACCURATE
 
 
 @pytest.mark.parametrize("p", ORDERS)
