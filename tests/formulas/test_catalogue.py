@@ -56,7 +56,6 @@ def test_every_record_is_complete(formula: Formula) -> None:
         if option.choices:
             assert option.default in option.choices
         elif option.low is not None:
-            assert not option.structural or isinstance(option.default, int)
             assert option.high is not None
             assert option.low <= option.default <= option.high
     names = [(variant.order, variant.name) for variant in formula.variants]
@@ -101,11 +100,15 @@ def test_quantities_cover_the_catalogue_and_the_neuron() -> None:
 
 
 def texts() -> Iterator[tuple[Path, Any]]:
-    """Every function of the formula files that is a text: it takes `x`, `inputs` or `y` first."""
+    """Every function of the formula files that is a text: it takes `x`, `inputs` or `y` first.
+
+    What marks the elements on a kink reads plain float64 numbers, and is none.
+    """
+    marking = {getattr(formula.touching, "__name__", "") for formula in CATALOGUE}
     for path in SOURCES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             first = node.args.args[:1] if isinstance(node, ast.FunctionDef) else []
-            if first and first[0].arg in ("x", "y", "inputs"):
+            if first and first[0].arg in ("x", "y", "inputs") and node.name not in marking:
                 yield path, node
 
 
