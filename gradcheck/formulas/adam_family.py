@@ -84,7 +84,8 @@ def _adaptive(
     early: bool = False,
 ) -> tuple[Any, Any, Any, Any]:
     g = coupled(weight, gradient, 0 if decoupled else weight_decay, maximize)
-    m, v = mean_of(mean, g, beta1, weighted=early), mean_of_squares(square, g, beta2)
+    m = mean_of(mean, g, beta1, early, scalars)
+    v = mean_of_squares(square, g, beta2, scalars)
     first, second, root, step, whole = scalars(weight, _corrections, lr, beta1, beta2, t)
     used = v
     if amsgrad:
@@ -129,7 +130,7 @@ def _adam_early(
     )
 
 
-_IN_FORMAT = "1 - beta^t computed in the format of the arrays"
+_IN_FORMAT = "1 - beta and 1 - beta^t computed in the format of the arrays"
 # m/(1-β₁ᵗ) overflows where the update is an ordinary number.
 _EARLY = "the mean is corrected before it is multiplied by the rate"
 _ADAM_INPUTS = ("weight", "gradient", "mean", "square", "largest")

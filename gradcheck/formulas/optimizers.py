@@ -71,12 +71,12 @@ def _arrange_sgd(choose: Choose) -> Arrangement:
         3,
         dict(
             lr=RATES,
-            momentum=numbers("0.9 0.5 0"),
-            dampening=numbers("0 0.5 1"),
+            momentum=numbers("0.9 0.9 0.5 0"),
+            dampening=numbers("0.5 0 1"),
             weight_decay=DECAYS,
-            nesterov=FLAG,
+            nesterov=(False, False, True),
             maximize=FLAG,
-            t=STEPS,
+            t=(1, 1, 2, 10**6),
         ),
     )(choose)
     options = dict(drawn.options)
