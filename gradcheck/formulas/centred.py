@@ -194,8 +194,12 @@ def _through(c: Any, d: Any, r: Any, cube: Any, axes: Shape, count: int) -> Any:
     return c * r - r * total / count - d * cube * along / count
 
 
-def expanded_second_text(rule: Rule) -> Text:
-    """Return the text that differentiates the expanded gradient through m and r, with r³ by itself."""
+def expanded_second_text(rule: Rule, *, divided: bool) -> Text:
+    """Return the text that differentiates the expanded gradient through m and r, with r³ by itself.
+
+    r³ is `divided` by n before it meets anything else, which loses what is subnormal, or the products are,
+    which may overflow before that.
+    """
 
     def second(
         inputs: tuple[Any, ...], cotangent: Any, directions: tuple[Any, ...], *, eps: Any, **options: Any
@@ -214,14 +218,13 @@ def expanded_second_text(rule: Rule) -> Text:
             np.sum(part, axis=view.axes, keepdims=True) for part in (g, h, g * h, g * z, h * z, ce, ce * z)
         ]
         total_g, total_h, total_gh, total_gz, total_hz, total_ce, total_cez = sums
-        # The mean's n divides r³ before anything else, where r³ may be subnormal.
-        cube = r * r * r / count
-        q, b = total_hz - m * total_h, (m * total_g - total_gz) * cube
-        to_m = cube * total_g * q - b * total_h - r * total_ce
+        cube, late = (r * r * r / count, 1) if divided else (r * r * r, count)
+        q, b = total_hz - m * total_h, (m * total_g - total_gz) * cube / late
+        to_m = cube * total_g * q / late - b * total_h - r * total_ce
         to_r = total_gh - total_g * total_h / count + (total_cez - m * total_ce)
         to_r = to_r + r * r * (m * total_g - total_gz) * q * (exact(3) / count)
-        dx = b * h - cube * q * g + r * ce + to_m / count - to_r * cube * (z - m)
-        slope = c * (r * h - affine(z, m, cube * q) - total_h * r / count)
+        dx = b * h - cube * q * g / late + r * ce + to_m / count - to_r * cube * (z - m) / late
+        slope = c * (r * h - affine(z, m, cube * q / late) - total_h * r / count)
         return np.reshape(dx, x.shape), _gathered(slope, view, weight.shape), np.zeros_like(bias)
 
     return second
@@ -231,9 +234,7 @@ def _count(view: View) -> int:
     return math.prod(view.shape[axis] for axis in view.axes)
 
 
-def variants(
-    rule: Rule, *, per_mean: bool, second: Callable[[Rule], Text] = second_text
-) -> tuple[Variant, ...]:
+def variants(rule: Rule, *, per_mean: bool) -> tuple[Variant, ...]:
     """Return the other programs in use; `per_mean` says that all elements of a mean share one weight."""
     projected = (stable(DERIVATIVE, "projected", vjp_text(rule, gradient=_projected_gradient)),)
     return (
@@ -245,5 +246,5 @@ def variants(
         stable(DERIVATIVE, "expanded", vjp_text(rule, gradient=_expanded_gradient)),
         accepted(DERIVATIVE, "0/0", vjp_text(rule, inverse=bare_inverse_deviation)),
         unstable(DERIVATIVE, "E[x²] - E[x]²", vjp_text(rule, one_pass, bare_inverse_deviation)),
-        unstable(SECOND, "r³ by itself", second(rule)),
+        unstable(SECOND, "r³ by itself", second_text(rule)),
     )

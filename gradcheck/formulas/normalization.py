@@ -17,7 +17,8 @@ from gradcheck.formulas.centred import (
     variants,
     vjp_text,
 )
-from gradcheck.records import Arrangement, Choose, Formula, Option
+from gradcheck.formulas.parts import unstable
+from gradcheck.records import SECOND, Arrangement, Choose, Formula, Option
 
 FAMILIES = ("plain", "moderate", "grid", "scaled", "large mean", "constant")
 EPSILONS = (1e-5, 1e-5, 1e-3, 1e-12, 0.25, 1e-30)
@@ -144,7 +145,11 @@ GROUP_NORM = Formula(
     options=(EPS, Option("groups", 1, structural=True)),
     arrange=_arrange_group,
     families=FAMILIES,
-    variants=variants(_group, per_mean=False, second=expanded_second_text),
+    variants=(
+        *variants(_group, per_mean=False),
+        unstable(SECOND, "expanded, r³ by itself", expanded_second_text(_group, divided=False)),
+        unstable(SECOND, "expanded, r³/n by itself", expanded_second_text(_group, divided=True)),
+    ),
     hazards=HAZARDS,
 )
 
