@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from gradcheck.arithmetic.plain import evaluate
 from gradcheck.arithmetic.rounded import Model, Rounded
 from gradcheck.checks.examine import called, factors, first_input, numbers, output_name, shown
+from gradcheck.checks.reference import key_of
 from gradcheck.compare import breach
 from gradcheck.errors import GradcheckError
 from gradcheck.formats import FLOAT64, Float64Array, Format, widen
@@ -28,8 +30,7 @@ def kinds_of_answers(implementation: Implementation, formula: Formula, case: Cas
         outputs = called(implementation, formula, case, order, cotangent, ())
     except (Exception, SystemExit) as error:
         return breach("raised", 1, first_input(case), shown(error))
-    accepted = _accepted(formula, case, order, cotangent)
-    intervals = _intervals(formula, case, order, cotangent, implementation.flushes)
+    accepted, intervals = _known(formula, case, order, cotangent, implementation.flushes)
     finite = all(np.isfinite(widen(a)).all() for a in case.inputs if a.dtype.kind not in "iub")
     total = Evidence()
     for place, (output, allowed) in enumerate(zip(outputs, accepted, strict=True)):
@@ -44,6 +45,25 @@ def kinds_of_answers(implementation: Implementation, formula: Formula, case: Cas
             wrong |= np.isfinite(got) & ~((got >= low) & (got <= high))
         total = total.merge(_counted(got, wrong, case, output_name(formula, order, place)))
     return total
+
+
+_Known = tuple[list[NDArray[np.int64]], list[Rounded] | None]
+# Subjects meet the same cases one after another, and what is legal there is the same for all.
+_KEPT = 160
+_MEMORY: OrderedDict[Any, _Known] = OrderedDict()
+
+
+def _known(formula: Formula, case: Case, order: int, cotangent: Any, flush: bool) -> _Known:
+    inputs = tuple(numbers(array) for array in case.inputs)
+    weight = None if cotangent is None else widen(cotangent)
+    query = Query(formula, order, case.format, inputs, case.options, weight, flush=flush)
+    key = key_of(query)
+    if key not in _MEMORY:
+        _MEMORY[key] = _accepted(formula, case, order, cotangent), _intervals(query)
+        if len(_MEMORY) > _KEPT:
+            _MEMORY.popitem(last=False)
+    _MEMORY.move_to_end(key)
+    return _MEMORY[key]
 
 
 def _overflows(interval: Rounded) -> NDArray[np.int64]:
@@ -110,14 +130,10 @@ def _flat(text: Any) -> Any:
     return lambda *arrays, **options: tuple(text(arrays[:-1], arrays[-1], **options))
 
 
-def _intervals(formula: Formula, case: Case, order: int, cotangent: Any, flush: bool) -> list[Rounded] | None:
+def _intervals(query: Query) -> list[Rounded] | None:
     """Return the intervals of legal results; none where an arithmetic does not take the special number."""
-    inputs = tuple(numbers(array) for array in case.inputs)
-    weight = None if cotangent is None else widen(cotangent)
     try:
-        legal = bounds(
-            Query(formula, order, case.format, inputs, case.options, weight), Model(case.format, flush)
-        )
+        legal = bounds(query, Model(query.format, query.flush))
     except GradcheckError:
         return None
     result = []

@@ -77,12 +77,17 @@ class _Noted(NDArrayOperatorsMixin):
     def ndim(self) -> int:
         return np.ndim(self.data)
 
+    def __bool__(self) -> bool:
+        # A text may look at its indices before it computes; the program that is noted has looked already.
+        return bool(self.data)
+
     @property
     def T(self) -> _Noted:
         return self.program.note(f"{self.name}.T", self.data.T)
 
     def __getitem__(self, index: Any) -> _Noted:
-        return self.program.note(f"{self.name}[{_subscript(index)}]", self.data[index])
+        taken = tuple(map(_data, index)) if isinstance(index, tuple) else _data(index)
+        return self.program.note(f"{self.name}[{_subscript(index)}]", self.data[taken])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> _Noted:
         program = self.program
@@ -116,7 +121,15 @@ def _path(function: Any) -> str:
     return f"{function.__module__.replace('numpy', 'np', 1)}.{name}"
 
 
+def _data(index: Any) -> Any:
+    return index.data if isinstance(index, _Noted) else index
+
+
 def _subscript(index: Any) -> str:
+    if isinstance(index, _Noted):
+        return index.name
+    if isinstance(index, np.ndarray):
+        return f"np.array({index.tolist()})"
     if isinstance(index, tuple):
         return ", ".join(map(_subscript, index))
     if isinstance(index, slice):
