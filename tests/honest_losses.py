@@ -131,9 +131,8 @@ def _soft_vjp(inputs: Sequence[Any], c: Any, *, label_smoothing: float = 0.0, re
     x, target, weight = inputs
     axis = class_axis(x)
     k = over_classes(weight, x) * _soft_target(x, target, label_smoothing)
-    g = np.expand_dims(
-        c / _soft_size(x) if reduction == "mean" else c * np.ones(np.delete(x.shape, axis)), axis
-    )
+    share = c / _soft_size(x) if reduction == "mean" else c
+    g = np.expand_dims(share * np.ones(x.shape[:axis] + x.shape[axis + 1 :]), axis)
     dx = g * (stable_softmax(x, axis) * k.sum(axis=axis, keepdims=True) - k)
     dt = -g * (1.0 - label_smoothing) * over_classes(weight, x) * stable_log_softmax(x, axis)
     return dx, dt, None

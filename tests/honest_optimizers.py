@@ -12,7 +12,13 @@ from tests.honest import Many
 
 def descent(weight: Any, gradient: Any, decay: float, maximize: bool) -> Any:
     """Return the gradient to go down along, the penalty's included."""
-    return (-gradient if maximize else gradient) + decay * weight
+    down = -gradient if maximize else gradient
+    return down if decay == 0 else down + decay * weight
+
+
+def kept(weight: Any, lr: float, decay: float) -> Any:
+    """Return the weight after decay that no gradient sees; without decay, an infinite one stays."""
+    return weight if decay == 0 else weight - lr * decay * weight
 
 
 def _sgd(
@@ -140,7 +146,7 @@ def adaptive(
         move = move / np.sqrt(corrected + eps)
     else:
         move = move * np.sqrt(second) / (np.sqrt(largest if amsgrad else square) + eps)
-    start = weight - lr * weight_decay * weight if decoupled else weight
+    start = kept(weight, lr, weight_decay) if decoupled else weight
     return start - move, mean, square, largest
 
 
@@ -186,7 +192,7 @@ def _nadam(
     product = product * now
     root = np.sqrt(square / less_power(beta2, t)) + eps
     ahead = (1 - now) / (1 - product) * g + then / (1 - product * then) * mean
-    start = weight - lr * weight_decay * weight if decoupled else weight
+    start = kept(weight, lr, weight_decay) if decoupled else weight
     return start - lr * ahead / root, mean, square, product
 
 
@@ -222,7 +228,7 @@ def _radam(
     r = rectifier(beta2, t, threshold)
     if r is not None:
         move = move * r * np.sqrt(less_power(beta2, t)) / (np.sqrt(square) + eps)
-    start = weight - lr * weight_decay * weight if decoupled else weight
+    start = kept(weight, lr, weight_decay) if decoupled else weight
     return start - move, mean, square
 
 

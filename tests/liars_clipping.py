@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.honest_clipping import clip_by_norm, norm_of, row_norms, shrunk
-from tests.lying import F32, F64, NARROW, Liar
+from tests.lying import F32, F64, NARROW, WIDE, Liar
 from tests.lying_families import (
     Part,
     from_arrays,
@@ -82,10 +82,11 @@ NORMS: tuple[Liar, ...] = (
     ),
     told(
         "clip_by_norm",
-        "without-epsilon",
-        "epsilon is 0.001, a thousand times too large",
+        "large-epsilon",
+        "epsilon is 0.001 whatever is asked for",
         "value",
         ignoring(epsilon=1e-3),
+        formats=WIDE,
     ),
     instead("clip_by_norm", "by-rows", "every row has a norm of its own", "value", _by_rows),
     instead(

@@ -236,6 +236,11 @@ def _decoupled(inner: Part, w: Any, *rest: Any, **o: Any) -> Any:
     return (new - o["lr"] * o["weight_decay"] * w, *state)
 
 
+def _square_of_mean(inner: Part, w: Any, g: Any, mean: Any, square: Any, largest: Any, **o: Any) -> Any:
+    new, m, _, most = inner(w, g, mean, square, largest, **o)
+    return new, m, o["beta2"] * square + (1 - o["beta2"]) * m * m, most
+
+
 ADAM: tuple[Liar, ...] = (
     told(
         "adam",
@@ -309,11 +314,7 @@ ADAM: tuple[Liar, ...] = (
         "squares-mean",
         "the square is that of the mean",
         "value",
-        lambda inner, w, g, m, v, s, **o: (
-            inner(w, g, m, v, s, **o)[:2]
-            + (o["beta2"] * v + (1 - o["beta2"]) * inner(w, g, m, v, s, **o)[1] ** 2,)
-            + inner(w, g, m, v, s, **o)[3:]
-        ),
+        _square_of_mean,
     ),
     told(
         "adam",
