@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from types import CodeType
 from typing import Any
@@ -131,7 +131,11 @@ class TorchSubject:
         absence = _absence(self.device)
         if absence:
             raise MissingDependencyError(absence)
-        return _implement(self, formula, fmt, form)
+        made = _implement(self, formula, fmt, form)
+        if made.vjp is not None and _trial(self, formula, fmt, "derivative"):
+            # What torch refuses to differentiate is not asked for again by the checks of layout and values.
+            return replace(made, vjp=None, second=None)
+        return made
 
 
 def _absence(device: str) -> str:
@@ -150,7 +154,9 @@ def _trial(subject: TorchSubject, formula: Formula, fmt: Format, check: str) -> 
     """Why torch refuses the check in this format, in its own words; empty if it does not."""
     trial = smallest(formula, fmt)
     inputs = trial.inputs
-    made = subject.implement(formula, fmt, check if check in FORMS else "function")
+    form = check if check in FORMS else "function"
+    random = formula.name in _RANDOM
+    made = subject.implement(formula, fmt, form) if random else _implement(subject, formula, fmt, form)
     try:
         value = made.forward(inputs, trial.options)
         if made.vjp is None or made.second is None:
