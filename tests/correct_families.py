@@ -113,9 +113,11 @@ def _layer_norm_pull(inputs: Any, c: Real, *, eps: float = 1e-5, axes: int = 1) 
 def _softmax_pairs(x: Real, *, axis: int = -1) -> Real:
     """Return 1 / Σ_j exp(x_j - x_i)."""
     last = np.moveaxis(x, axis, -1)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         y = 1.0 / np.exp(last[..., None, :] - last[..., :, None]).sum(axis=-1)
-    return np.moveaxis(y, -1, axis)
+    # What is -inf has no share, if anything else has one.
+    none = (last == -math.inf) & np.any(last > -math.inf, axis=-1, keepdims=True)
+    return np.moveaxis(np.where(none & ~np.isnan(last).any(axis=-1, keepdims=True), 0.0, y), -1, axis)
 
 
 def _softmax_matrix(inputs: Any, c: Real, *, axis: int = -1) -> Any:

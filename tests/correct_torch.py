@@ -139,7 +139,7 @@ def _clipped_together(a: Any, b: Any, c: Any, *, max_norm: float, p: float, epsi
 def _units(g: Any, w: Any, *, clipping: float, eps: float) -> Any:
     most = clipping * torch.linalg.vector_norm(w, dim=1, keepdim=True).clamp(min=eps)
     norm = torch.linalg.vector_norm(g, dim=1, keepdim=True)
-    return torch.where(norm > most, g * (most / norm), g)
+    return torch.where(norm <= most, g, g * (most / norm))
 
 
 def _penalty(x: Any, y: Any, w1: Any, w2: Any) -> Any:

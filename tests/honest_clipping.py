@@ -51,7 +51,7 @@ def adaptive_clip(g: Real, w: Real, *, clipping: float = 0.01, eps: float = 1e-3
     """Every row of g, to at most λ times the norm of the row of w."""
     most = np.longdouble(clipping) * np.maximum(row_norms(w), np.longdouble(eps))
     norm = row_norms(g)
-    return np.where(norm > most, g * (most / np.where(norm > 0, norm, 1.0)), g)
+    return np.where(norm <= most, g, g * (most / np.where(norm == 0, 1.0, norm)))
 
 
 def network(x: Any, y: Any, w1: Any, w2: Any) -> tuple[Any, ...]:
