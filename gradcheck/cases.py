@@ -7,6 +7,7 @@ element by element gives few distinct values beyond a hundred elements.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -247,22 +248,48 @@ def exhaustive(formula: Formula, fmt: Format, options: dict[str, Any], seed: int
 _MULTIPLE = ("plain", "moderate", "grid", "offset", "kinks")
 
 
-class _Chooser:
-    """Hypothesis behind `Choose`: every decision is drawn, and shrinks."""
+class _Dice:
+    """Decisions of a case by one drawn seed.
 
-    def __init__(self, draw: Callable[..., Any], largest: int) -> None:
-        self._draw, self._largest = draw, largest
+    Drawn one by one, Hypothesis would make many cases nearly alike, and rare combinations of options would
+    not come up among a dozen. Each decision takes as many random numbers whatever the answer, so that the
+    same seed with a smaller `largest` decides alike, on smaller arrays.
+    """
+
+    def __init__(self, seed: int, largest: int) -> None:
+        self._random, self._largest = random.Random(seed), largest
 
     def size(self, low: int = 1, high: int | None = None) -> int:
         most = max(low, self._largest if high is None else min(high, self._largest))
         common = [n for n in SIZES if low <= n <= most]
-        return int(self._draw(st.one_of(st.sampled_from(common or [low]), st.integers(low, most))))
+        among_common, place = self._random.random() < 0.5, self._random.random()
+        return (
+            common[int(place * len(common))] if common and among_common else self._between(place, low, most)
+        )
 
     def integer(self, low: int, high: int) -> int:
-        return int(self._draw(st.integers(low, high)))
+        return self._between(self._random.random(), low, high)
 
     def choice(self, options: Sequence[Any]) -> Any:
-        return self._draw(st.sampled_from(list(options)))
+        return options[int(self._random.random() * len(options))]
+
+    def option(self, option: Option) -> Any:
+        """Return one option: its default, an end of its range, or anything inside."""
+        kind, place = self._random.random(), self._random.random()
+        if option.choices:
+            return option.choices[int(place * len(option.choices))]
+        if option.low is None or option.high is None or kind < 0.4:
+            return option.default
+        if kind < 0.6:
+            return type(option.default)(option.low if place < 0.5 else option.high)
+        # Half of the rest near the default's own size, where an option is used.
+        high = option.high if kind < 0.8 else min(option.high, max(option.low, 4 * abs(option.default) + 1))
+        inside = float(f"{option.low + place * (high - option.low):.4g}")
+        return min(max(inside, float(option.low)), float(option.high))
+
+    @staticmethod
+    def _between(place: float, low: int, high: int) -> int:
+        return low + int(place * (high - low + 1))
 
 
 class Smallest:
@@ -310,7 +337,7 @@ def _of_kind(
         ignored = options.get("ignore_index")
         if ignored is None:
             return drawn
-        chosen = np.where(rng.random(size) < 0.2, int(ignored), drawn)
+        chosen = np.where(rng.random(size) < 0.4, int(ignored), drawn)
         # The first one always counts: a mean over nothing is 0/0, and no number to compare with.
         first = np.where(drawn[:1] == ignored, (drawn[:1] + 1) % classes, drawn[:1])
         return np.concatenate([first, chosen[1:]])
@@ -338,18 +365,21 @@ def several_inputs(
     formula: Formula, fmt: Format, largest: int, *, fixed: dict[str, Any] | None = None
 ) -> st.SearchStrategy[Case]:
     """Draw a case of a formula of several inputs, with axes of 1 to `largest` elements."""
+    return st.integers(0, 2**32 - 1).map(lambda seed: several_case(formula, fmt, largest, seed, fixed))
 
-    @st.composite
-    def case(draw: Callable[..., Any]) -> Case:
-        family = draw(st.sampled_from(formula.families or _MULTIPLE))
-        seed = draw(st.integers(0, 2**32 - 1))
-        arrangement = arranged(formula, _Chooser(draw, largest))
-        options = {**draw(options_of(formula, fixed)), **arrangement.options}
-        arrays = inputs_of(formula, fmt, family, seed, arrangement, options)
-        detail = " ".join("x".join(map(str, shape)) or "scalar" for shape in arrangement.shapes)
-        return Case(family, fmt, arrays, None, options, seed, detail=detail)
 
-    return case()
+def several_case(
+    formula: Formula, fmt: Format, largest: int, seed: int, fixed: dict[str, Any] | None = None
+) -> Case:
+    """Return the case of a seed; with a smaller `largest`, the same options and family on smaller arrays."""
+    dice = _Dice(seed, largest)
+    family = dice.choice(formula.families or _MULTIPLE)
+    drawn = {option.name: dice.option(option) for option in formula.options}
+    arrangement = arranged(formula, dice)
+    options = {**drawn, **(fixed or {}), **arrangement.options}
+    arrays = inputs_of(formula, fmt, family, seed, arrangement, options)
+    detail = " ".join("x".join(map(str, shape)) or "scalar" for shape in arrangement.shapes)
+    return Case(family, fmt, arrays, None, options, seed, detail=detail)
 
 
 def smallest(formula: Formula, fmt: Format) -> Case:

@@ -169,7 +169,13 @@ def _directional(formula: Formula, case: Case) -> Evidence:
 
     def along(step: Float64Array) -> Float64Array:
         with np.errstate(all="ignore"):
-            return np.array([float(np.sum(cotangent * formula.value(*moved(h), **complete))) for h in step])
+            return np.array([value(*moved(h)) for h in step])
+
+    def value(first: Any, *rest: Any) -> float:
+        # Outside the domain there is no function to take a difference of.
+        outside = (first < formula.domain[0]) | (first > formula.domain[1])
+        answer = np.nan if outside.any() else np.sum(cotangent * formula.value(first, *rest, **complete))
+        return float(answer)
 
     def bound(h: float) -> float:
         lifted = (a if a.dtype.kind in "iub" else rounded(a, Model(FLOAT64)) for a in moved(h))

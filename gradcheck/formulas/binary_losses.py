@@ -75,6 +75,17 @@ def _bce_vjp_apart(
     return g * slope, g * (_log(1 - x, floor) - _log(x, floor)), None
 
 
+def _bce_vjp_shared_last(
+    inputs: tuple[Any, Any, Any], cotangent: Any, *, floor: Any, reduction: str
+) -> tuple[Any, Any, None]:
+    x, target, weight = inputs
+    # Without a reduction nothing is shared out, and the weight is the last factor.
+    in_x, in_target, _ = _binary_cross_entropy_vjp(
+        (x, target, np.full_like(x, 1)), cotangent, floor=floor, reduction="none"
+    )
+    return share(in_x * weight, x, reduction), share(in_target * weight, x, reduction), None
+
+
 BINARY_CROSS_ENTROPY = Formula(
     name="binary_cross_entropy",
     title="Binary cross-entropy",
@@ -93,6 +104,7 @@ BINARY_CROSS_ENTROPY = Formula(
         stable(VALUE, "(t - 1) log(1 - x) - t log x", _bce_difference),
         accepted(VALUE, "the complement rounded before its logarithm", _bce_rounded_complement),
         accepted(DERIVATIVE, "two quotients", _bce_vjp_apart),
+        unstable(DERIVATIVE, "the mean's n divides last, after an overflow", _bce_vjp_shared_last),
     ),
     hazards=(
         "log 0: libraries replace the logarithm below a floor, -100 in torch; the floor has no gradient",

@@ -14,8 +14,10 @@ from gradcheck.errors import UsageError
 from gradcheck.formulas.parts import accepted, stable, unstable
 from gradcheck.formulas.reductions import REDUCTION, class_axis, column, reduced, scores_shape, total
 from gradcheck.formulas.softmax import (
+    log_softmax_by_logsumexp,
     log_softmax_of_softmax,
     log_softmax_text,
+    log_softmax_vjp_by_logsumexp,
     log_softmax_vjp_of_result,
     log_softmax_vjp_text,
 )
@@ -149,6 +151,13 @@ def _cross_entropy_divided_last(
     return (1 - label_smoothing) * first + (label_smoothing / classes) * second
 
 
+def _cross_entropy_by_logsumexp(
+    x: Any, target: Any, weight: Any, *, ignore_index: int, label_smoothing: Any, reduction: str
+) -> Any:
+    z = log_softmax_by_logsumexp(x, axis=class_axis(x.shape))
+    return _mean_by_weight(*_likelihood(z, target, weight, label_smoothing, ignore_index), reduction)
+
+
 def _cross_entropy_of_softmax(
     x: Any, target: Any, weight: Any, *, ignore_index: int, label_smoothing: Any, reduction: str
 ) -> Any:
@@ -162,6 +171,14 @@ def _cross_entropy_vjp_of_result(
     x, target, weight = inputs
     u = _upstream(x, target, weight, cotangent, label_smoothing, ignore_index, reduction)
     return log_softmax_vjp_of_result((x,), u, axis=class_axis(x.shape))[0], None, None
+
+
+def _cross_entropy_vjp_by_logsumexp(
+    inputs: tuple[Any, ...], cotangent: Any, *, ignore_index: int, label_smoothing: Any, reduction: str
+) -> tuple[Any, None, None]:
+    x, target, weight = inputs
+    u = _upstream(x, target, weight, cotangent, label_smoothing, ignore_index, reduction)
+    return log_softmax_vjp_by_logsumexp((x,), u, axis=class_axis(x.shape))[0], None, None
 
 
 def _cross_entropy_second_of_result(
@@ -200,6 +217,8 @@ CROSS_ENTROPY = Formula(
         stable(VALUE, "smoothed after the reduction", _cross_entropy_reduced_first),
         unstable(VALUE, "smoothed after the reduction, C divides last", _cross_entropy_divided_last),
         unstable(VALUE, "log of softmax", _cross_entropy_of_softmax),
+        accepted(VALUE, "logsumexp x - x_t", _cross_entropy_by_logsumexp),
+        accepted(DERIVATIVE, "from exp(x - logsumexp x)", _cross_entropy_vjp_by_logsumexp),
         accepted(DERIVATIVE, "from exp of log-softmax", _cross_entropy_vjp_of_result),
         accepted(SECOND, "back through the gradient's result", _cross_entropy_second_of_result),
     ),

@@ -66,7 +66,9 @@ def column(weight: Any, shape: tuple[int, ...]) -> Any:
 
 
 def scores_shape(choose: Choose) -> tuple[int, ...]:
-    """Return the shape of one sample, a batch, or a batch of sequences; the classes are on axis 0 or 1."""
-    classes, form = choose.size(high=17), choose.integer(0, 2)
-    batch = choose.size(high=5) if form else 0
-    return ((classes,), (batch, classes), (batch, classes, choose.size(high=3) if form else 0))[form]
+    """Return the shape of a batch, of a batch of sequences or of one sample; classes on axis 1 or 0."""
+    classes, form = choose.size(low=2, high=17), choose.choice(("batch", "sequences", "sample"))
+    if form == "sample":
+        return (classes,)
+    batch = (choose.size(low=2, high=5), classes)
+    return batch if form == "batch" else (*batch, choose.size(high=3))

@@ -92,6 +92,11 @@ def _softmax_vjp_by_log(inputs: tuple[Any], cotangent: Any, *, axis: int) -> tup
     return (cotangent * y - y * _total(cotangent * y, axis),)
 
 
+def _softmax_vjp_by_logsumexp(inputs: tuple[Any], cotangent: Any, *, axis: int) -> tuple[Any]:
+    y = _softmax_by_logsumexp(*inputs, axis=axis)
+    return (cotangent * y - y * _total(cotangent * y, axis),)
+
+
 def _softmax_vjp_printed(inputs: tuple[Any], cotangent: Any, *, axis: int) -> tuple[Any]:
     y = _softmax_printed(*inputs, axis=axis)
     return (y * (cotangent - _total(cotangent * y, axis)),)
@@ -124,6 +129,7 @@ SOFTMAX = Formula(
         stable(DERIVATIVE, "cy - y Σ cy", _softmax_vjp_distributed),
         stable(DERIVATIVE, "back through the quotient", _softmax_vjp_quotient),
         accepted(DERIVATIVE, "from exp of log-softmax", _softmax_vjp_by_log),
+        accepted(DERIVATIVE, "from exp(x - logsumexp x)", _softmax_vjp_by_logsumexp),
         unstable(DERIVATIVE, "from e^x / Σ e^x", _softmax_vjp_printed),
         stable(SECOND, "back through the gradient's result", _softmax_second_of_result),
     ),
@@ -151,7 +157,8 @@ def _log_softmax_guarded(x: Any, *, axis: int) -> Any:
     return s - np.log(_total(np.exp(s), axis))
 
 
-def _log_softmax_by_logsumexp(x: Any, *, axis: int) -> Any:
+def log_softmax_by_logsumexp(x: Any, *, axis: int) -> Any:
+    """Log-softmax as x less the log-sum-exp: exact for an input some roundoffs of x away."""
     return x - np.expand_dims(logsumexp_text(x, axis=axis), axis)
 
 
@@ -168,6 +175,11 @@ def log_softmax_vjp_of_result(inputs: tuple[Any], cotangent: Any, *, axis: int) 
     """The gradient of log-softmax with y as the exponential of its result."""
     y = np.exp(log_softmax_text(*inputs, axis=axis))
     return (cotangent - y * _total(cotangent, axis),)
+
+
+def log_softmax_vjp_by_logsumexp(inputs: tuple[Any], cotangent: Any, *, axis: int) -> tuple[Any]:
+    """The gradient of log-softmax with y as exp(x - logsumexp x)."""
+    return (cotangent - _softmax_by_logsumexp(*inputs, axis=axis) * _total(cotangent, axis),)
 
 
 def _log_softmax_vjp_guarded(inputs: tuple[Any], cotangent: Any, *, axis: int) -> tuple[Any]:
@@ -196,10 +208,11 @@ LOG_SOFTMAX = Formula(
     families=_FAMILIES,
     variants=(
         stable(VALUE, "an infinite maximum is not subtracted", _log_softmax_guarded),
-        accepted(VALUE, "x - logsumexp x", _log_softmax_by_logsumexp),
+        accepted(VALUE, "x - logsumexp x", log_softmax_by_logsumexp),
         unstable(VALUE, "log of softmax", log_softmax_of_softmax),
         unstable(VALUE, "x - log Σ e^x, overflows", _log_softmax_printed),
         accepted(DERIVATIVE, "from exp of the result", log_softmax_vjp_of_result),
+        accepted(DERIVATIVE, "from exp(x - logsumexp x)", log_softmax_vjp_by_logsumexp),
         accepted(DERIVATIVE, "from exp of the guarded result", _log_softmax_vjp_guarded),
         accepted(SECOND, "back through the gradient's result", _log_softmax_second_of_result),
     ),
