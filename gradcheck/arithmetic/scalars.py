@@ -7,7 +7,9 @@ there, and the format of the arrays far too much.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -62,17 +64,33 @@ def where_positive(scalar: Any, yes: Any, no: Any) -> Any:
 def either(first: Any, *others: Any) -> Any:
     """Return a result that a program may compute by any of several ways, the same one on paper.
 
-    Over rounded values that is the hull of what all of them may give; anywhere else the first way's result.
-    Over balls the ways are held against each other: disjoint enclosures raise `ArithmeticError`.
+    Over rounded values that is the hull of what all of them may give; anywhere else the first way's result,
+    or the one that `other_way` asks for. Over balls the ways are held against each other: disjoint enclosures raise `ArithmeticError`.
     """
     if isinstance(first, Rounded):
         for other in others:
             first = _hull(first, lift(other, first.model))
+        return first
     if isinstance(first, Ball):
         for other in others:
             if not np.all(_overlap(first.data, other.data)):
                 raise ArithmeticError("two ways to compute one result are disjoint: they are not the same")
-    return first
+        return first
+    ways = (first, *others)
+    return ways[min(_WAY.get(), len(ways) - 1)]
+
+
+_WAY: ContextVar[int] = ContextVar("_WAY", default=0)
+
+
+@contextmanager
+def other_way(number: int) -> Iterator[None]:
+    """Inside the block, plain results are reached by the way of this number, or the last one there is."""
+    token = _WAY.set(number)
+    try:
+        yield
+    finally:
+        _WAY.reset(token)
 
 
 _overlap = np.frompyfunc(lambda a, b: a.overlaps(b), 2, 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gradcheck.arithmetic.plain import evaluate
 from gradcheck.arithmetic.rounded import Model, Rounded
+from gradcheck.arithmetic.scalars import other_way
 from gradcheck.checks.examine import called, factors, first_input, numbers, output_name, shown
 from gradcheck.checks.reference import key_of
 from gradcheck.compare import breach
@@ -21,6 +22,8 @@ from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula, Worst
 from gradcheck.subjects.implementation import Implementation
 
 FINITE, PLUS, MINUS, NAN = 1, 2, 4, 8
+# A text may say that one of its results is reached by several ways; beside an infinity these differ.
+_WAYS = (0, 1)
 
 
 def kinds_of_answers(implementation: Implementation, formula: Formula, case: Case, order: int) -> Evidence:
@@ -107,8 +110,9 @@ def _accepted(formula: Formula, case: Case, order: int, cotangent: Any) -> list[
     listed = [text for _, _, text in texts(formula, order)]
     if order == DERIVATIVE and formula.extremes is not None:
         listed += formula.extremes
-    for text, fmt in itertools.product(listed, dict.fromkeys((case.format, FLOAT64))):
-        parts = _answers(formula, case, order, cotangent, text, fmt)
+    for text, fmt, way in itertools.product(listed, dict.fromkeys((case.format, FLOAT64)), _WAYS):
+        with other_way(way):
+            parts = _answers(formula, case, order, cotangent, text, fmt)
         kinds = [_kind(case.format.round(widen(part))) for part in parts]
         found = kinds if not found else [a | b for a, b in zip(found, kinds, strict=True)]
     return found

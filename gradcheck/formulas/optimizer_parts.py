@@ -82,10 +82,11 @@ def mean_of(
     """
     (rest,) = scalars(average, _rest, beta)
     gap, total = x - average, beta * average + rest * x
-    if beta >= 0.5:
-        near = average + rest * gap
+    from_average, from_x = average + rest * gap, x - gap * (np.ones_like(average) - rest)
+    if beta > 0.5:
+        near = from_average
     else:
-        near = either(x - gap * (np.ones_like(average) - rest), x - beta * gap)
+        near = either(from_x, x - beta * gap, *((from_average,) if beta == 0.5 else ()))
     return either(total, near) if weighted else either(near, total)
 
 

@@ -44,6 +44,8 @@ def _schedule(
         kinds=("nonnegative",),
         options=(*options, _T),
         variants=variants,
+        # An infinite rate, or none at all, is no rate.
+        domain=(-(2.0**1000), 2.0**1000),
         arrange=_arrange(drawn),
         families=_FAMILIES,
         article="F19",

@@ -123,13 +123,21 @@ def judge(
     few = share < 1 and bool(concrete.formula.options)
     default: list[Case] = []
 
+    failing: list[Case] = []
+
+    def noted(case: Case) -> Evidence:
+        found = examined(case)
+        if found.verdict.is_finding:
+            failing.append(case)
+        return found
+
     def both(case: Case) -> Evidence:
         if default or not few:
-            return examined(case)
+            return noted(case)
         # Structural options go with the shapes of the case and stay.
         kept = {o.name: case.options[o.name] for o in concrete.formula.options if o.structural}
         default.append(replace(case, options={**concrete.defaults, **kept}))
-        return examined(case).merge(examined(default[0]))
+        return noted(case).merge(noted(default[0]))
 
     strategy = draw(concrete, elements, varied=few)
     evidence = collect(session, strategy, both, share)
@@ -140,22 +148,29 @@ def judge(
     _tabulate(session, concrete)
     smallest: Case | None = None
     if evidence.verdict.is_finding and not concrete.formula.elementwise:
-        smallest = _smallest_failure(session, strategy, examined, evidence.verdict)
+        smallest = _smaller(concrete, failing, evidence.verdict, examined)
         evidence = evidence if smallest is None else _worst_of(evidence, examined(smallest))
     return record(session, concrete, evidence, started, smallest)
 
 
-def _smallest_failure(
-    session: Session, strategy: SearchStrategy[Case], check: Examine, verdict: Verdict
-) -> Case | None:
-    """Let Hypothesis shrink a case of several inputs that has the verdict, if it comes up again."""
-    settings = session.profile.settings(session.explore)
-    with contextlib.suppress(hypothesis.errors.NoSuchExample):
-        found: Case = hypothesis.find(
-            strategy, lambda case: check(case).verdict is verdict, settings=settings
-        )
-        return found
-    return None
+def _smaller(bench: Bench, failing: list[Case], verdict: Verdict, check: Examine) -> Case | None:
+    """Return the least case with the verdict: of those that came up, or the same one on smaller arrays."""
+    with_verdict = [case for case in failing if check(case).verdict is verdict]
+    if not with_verdict:
+        return None
+    least = min(with_verdict, key=_size)
+    fixed = dict(bench.implementation.options) if bench.implementation else {}
+    for largest in (1, 2, 3, 5, 8):
+        candidate = cases.several_case(bench.formula, bench.format, largest, least.seed, fixed)
+        if _size(candidate) >= _size(least):
+            break
+        if check(candidate).verdict is verdict:
+            return candidate
+    return least
+
+
+def _size(case: Case) -> int:
+    return sum(array.size for array in case.inputs)
 
 
 def _worst_of(evidence: Evidence, smallest: Evidence) -> Evidence:
