@@ -65,7 +65,8 @@ def either(first: Any, *others: Any) -> Any:
     """Return a result that a program may compute by any of several ways, the same one on paper.
 
     Over rounded values that is the hull of what all of them may give; anywhere else the first way's result,
-    or the one that `other_way` asks for. Over balls the ways are held against each other: disjoint enclosures raise `ArithmeticError`.
+    or the one that `other_way` asks for. Over balls the ways are held against each other: disjoint
+    enclosures raise `ArithmeticError`.
     """
     if isinstance(first, Rounded):
         for other in others:
