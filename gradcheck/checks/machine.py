@@ -109,6 +109,7 @@ def machine_of(implementation: Implementation, formula: Formula, log: Log) -> ty
                 raise _EnoughError
             self.cases = cases
             self.format = implementation.format
+            self.stepped = False
             self.options = [{**case.options, **implementation.options} for case in cases]
             self.run = begin(
                 implementation, formula, tuple(case.inputs[0] for case in cases), tuple(self.options)
@@ -131,25 +132,30 @@ def machine_of(implementation: Implementation, formula: Formula, log: Log) -> ty
             given[place % len(given)] = None
             self._step(given)
 
-        @rule(place=st.integers(0, 1), rate=st.sampled_from(RATES))
-        def change_the_rate(self, place: int, rate: float) -> None:
+        # Every other event is followed by a step, which shows what it did.
+        @rule(place=st.integers(0, 1), rate=st.sampled_from(RATES), seed=seeds)
+        def change_the_rate(self, place: int, rate: float, seed: int) -> None:
             place %= len(self.cases)
             self.options[place]["lr"] = rate
             self.run.set_rate(place, rate)
+            self._step(self._gradients(seed))
 
-        @rule(through_a_file=st.booleans())
-        def save_and_restore(self, through_a_file: bool) -> None:
+        @precondition(lambda self: self.stepped)
+        @rule(through_a_file=st.booleans(), seed=seeds)
+        def save_and_restore(self, through_a_file: bool, seed: int) -> None:
             held = self._held()
             self.run = self.run.restored(through_a_file)
             self._unchanged(held, range(len(held)), "after it was restored")
+            self._step(self._gradients(seed))
 
         @precondition(lambda self: self.run.convertible)
-        @rule(fmt=st.sampled_from(FORMATS))
-        def change_the_format(self, fmt: Format) -> None:
+        @rule(fmt=st.sampled_from(FORMATS), seed=seeds)
+        def change_the_format(self, fmt: Format, seed: int) -> None:
             if any(np.abs(a.astype(np.float64)).max(initial=0) > fmt.largest for a in self._arrays()):
                 return
             self.format = fmt
             self.run = self.run.converted(fmt)
+            self._step(self._gradients(seed))
 
         def _arrays(self) -> list[Array]:
             places = range(len(self.cases))
@@ -174,6 +180,7 @@ def machine_of(implementation: Implementation, formula: Formula, log: Log) -> ty
             return replace(self.cases[place], format=self.format, inputs=arrays, options=given, detail=detail)
 
         def _step(self, given: Any) -> None:
+            self.stepped = True
             held = self._held()
             kept = [None if gradient is None else gradient.copy() for gradient in given]
             cases = [
