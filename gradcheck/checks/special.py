@@ -67,12 +67,9 @@ def poisoned(implementation: Implementation, formula: Formula, case: Case) -> Ev
 
 
 def _points(case: Case) -> tuple[float, ...]:
-    """Return NaN, both infinities and two of the other special numbers, which the seed picks."""
-    everything = special_values(case.format)
-    hard = tuple(point for point in everything if not math.isfinite(point))
-    rest = tuple(point for point in everything if math.isfinite(point))
-    first = case.seed % len(rest)
-    return (*hard, rest[first], rest[(first + 2) % len(rest)])
+    """Return NaN, one infinity and one of the other special numbers; the seed picks, case by case."""
+    rest = tuple(point for point in special_values(case.format) if math.isfinite(point))
+    return math.nan, math.inf if case.seed % 2 else -math.inf, rest[case.seed // 2 % len(rest)]
 
 
 def _is_asked(formula: Formula, point: float) -> bool:

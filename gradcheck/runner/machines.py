@@ -25,7 +25,7 @@ def judge(session: Session, cell: Cell) -> Verdict:
     concrete = bench(cell)
     assert concrete.implementation is not None
     settings = session.profile.settings(session.explore)
-    fewer = hypothesis.settings(settings, max_examples=max(4, settings.max_examples // _SHARE))
+    fewer = hypothesis.settings(settings, max_examples=max(3, settings.max_examples // _SHARE))
     seen = machine(concrete.implementation, concrete.formula, fewer)
     if seen.program:
         kept = replace(concrete.implementation, reproduce=lambda *_, **__: seen.program)
