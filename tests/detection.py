@@ -29,6 +29,7 @@ CHECKS: dict[str, Examine] = {
     "second": checks.second,
     "layout": checks.layout,
     "special": checks.special,
+    "law": checks.law,
 }
 FOUND = tuple(verdict for verdict in Verdict if verdict.is_finding)
 # All numbers of a format, one call each, would take ten seconds: they come in as many calls as a drawn array.
@@ -109,7 +110,7 @@ def _cases(bench: Bench, profile: Profile, small: bool) -> Iterator[tuple[Case, 
     """Yield the cases of a cell: those that are drawn, then, marked, every number of a short format."""
     check = bench.cell.check
     elements = 80 if check == "layout" else 40 if small else profile.elements
-    scale = {"layout": 0.15, "special": 0.25}.get(check, 1.0)
+    scale = {"layout": 0.15, "special": 0.25, "law": 0.25}.get(check, 1.0)
     drawn_cases = drawn(bench, profile, elements, scale)
     # One case of `layout` is a hundred arrays, each as good as another for a correct implementation.
     few = profile is FEWER_ALARMS and check == "layout"

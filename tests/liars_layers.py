@@ -298,6 +298,8 @@ POOLINGS: tuple[Liar, ...] = (
         "tied elements get nothing",
         "vjp",
         _at_ties(lambda c, n, first: np.where(n > 1, 0.0, c)),
+        # Each element's gradient is one that a choice at a tie can give; that all are, breaks the sum.
+        where="law",
     ),
     instead(
         "max_pool1d",
@@ -305,6 +307,7 @@ POOLINGS: tuple[Liar, ...] = (
         "every tied element gets the whole gradient",
         "vjp",
         _at_ties(lambda c, n, first: c),
+        where="law",
     ),
     instead(
         "max_pool2d",

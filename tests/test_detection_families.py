@@ -1,0 +1,52 @@
+"""Liars about formulas of several inputs are caught, and correct implementations are left in peace.
+
+Every liar is met in one of its formats here, which its name picks; `make rates` meets all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from gradcheck.formats import get_format
+from tests.correct_families import CORRECT_FAMILIES
+from tests.detection import FEWER_ALARMS, FOUND, examined
+from tests.liars_clipping import CLIPPING_LIARS
+from tests.liars_layers import LAYER_LIARS
+from tests.liars_losses import LOSS_LIARS
+from tests.liars_normalization import NORMALIZATION_LIARS
+from tests.liars_optimizers import OPTIMIZER_LIARS
+
+LIARS_OF_FAMILIES = (*LAYER_LIARS, *NORMALIZATION_LIARS, *LOSS_LIARS, *CLIPPING_LIARS, *OPTIMIZER_LIARS)
+
+
+def picked(name: str, formats: tuple[str, ...]) -> str:
+    """One of the formats, the same for a name in every run."""
+    return formats[int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(formats)]
+
+
+TOLD = sorted(
+    ((liar, picked(liar.name, liar.formats)) for liar in LIARS_OF_FAMILIES),
+    key=lambda pair: (pair[0].formula, pair[1]),
+)
+HONEST = sorted(
+    ((variant, picked(variant.name, variant.formats)) for variant in CORRECT_FAMILIES),
+    key=lambda pair: (pair[0].formula, pair[1]),
+)
+
+
+@pytest.mark.parametrize(("liar", "name"), [pytest.param(*p, id=f"{p[0].name}-{p[1]}") for p in TOLD])
+def test_a_liar_is_caught(liar, name):
+    fmt = get_format(name)
+    evidence = examined(liar.implement(fmt), liar.formula, fmt, liar.where, None, until=FOUND)
+    assert evidence.verdict.is_finding, evidence
+
+
+@pytest.mark.parametrize(("variant", "name"), [pytest.param(*p, id=f"{p[0].name}-{p[1]}") for p in HONEST])
+def test_a_correct_implementation_is_not_accused(variant, name):
+    fmt = get_format(name)
+    implementation = variant.implement(fmt)
+    for check in ("value", "derivative") if implementation.vjp else ("value",):
+        evidence = examined(implementation, variant.formula, fmt, check, None, profile=FEWER_ALARMS)
+        assert evidence.verdict != "wrong", (check, evidence)
