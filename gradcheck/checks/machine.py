@@ -23,15 +23,15 @@ from hypothesis.stateful import (
 
 from gradcheck.cases import build, several_inputs
 from gradcheck.checks.examine import examine, first_input
-from gradcheck.checks.trajectory import before, same, undefined
+from gradcheck.checks.trajectory import before, outcome, same, undefined
 from gradcheck.compare import breach
 from gradcheck.formats import FORMATS, Format
-from gradcheck.records import VALUE, Array, Case, Evidence, Formula
+from gradcheck.records import VALUE, Array, Case, Evidence, Formula, Verdict
 from gradcheck.subjects.implementation import Implementation
 from gradcheck.subjects.optimizer_run import begin
 
 LARGEST = 17
-EVENTS = 10
+EVENTS = 8
 # After the first failure so many more runs may look for fewer events: an answer that differs from run to run
 # would keep Hypothesis busy for minutes.
 SHORTENINGS = 25
@@ -57,7 +57,9 @@ class Log:
         self.evidence = self.evidence.merge(found)
         if found.verdict.is_finding:
             lines = program()
-            if self.failed is None or len(lines) <= len(self.program):
+            serious = found.verdict is Verdict.WRONG
+            known = self.failed is not None and self.failed.verdict is Verdict.WRONG
+            if (serious, -len(lines)) >= (known, -len(self.program)) or self.failed is None:
                 self.failed, self.case, self.program = found, case, lines
             raise AssertionError(f"{found.verdict.value}: {case.detail}")
 
@@ -208,7 +210,7 @@ def machine_of(implementation: Implementation, formula: Formula, log: Log) -> ty
             def forward(*_: Any) -> tuple[Array, ...]:
                 for raised in error:
                     raise raised
-                return (self.run.weight(place), *self.run.state(place))
+                return outcome(self.run, place, self.format)
 
             stepped = replace(implementation, format=self.format, forward=forward)
             return examine(stepped, formula, case, VALUE)

@@ -85,7 +85,7 @@ def judged_step(
 
     def forward(arrays: tuple[Array, ...], _: Any) -> tuple[Array, ...]:
         run.step(handed(arrays[1]))
-        return (run.weight(place), *run.state(place))
+        return outcome(run, place, case.format)
 
     step = replace(case, inputs=inputs, options=given, detail=f"step {given.get('t', run.taken(place) + 1)}")
     if undefined(formula, step):
@@ -105,7 +105,12 @@ def undefined(formula: Formula, case: Case) -> bool:
     """Whether the step has no value in the real numbers somewhere, such as 0/0."""
     with np.errstate(all="ignore"):
         outputs = formula.value(*(widen(a) for a in case.inputs), **formula.complete(case.options))
-    return any(bool(np.isnan(np.asarray(part)).any()) for part in outputs)
+    return not all(bool(np.isfinite(np.asarray(part)).all()) for part in outputs)
+
+
+def outcome(run: Run, place: int, fmt: Format) -> tuple[Array, ...]:
+    """Return weight and state after a step, in the format that they are judged in."""
+    return (run.weight(place), *(array.astype(fmt.dtype) for array in run.state(place)))
 
 
 def same(left: tuple[Array, ...], right: tuple[Array, ...]) -> bool:
@@ -113,4 +118,4 @@ def same(left: tuple[Array, ...], right: tuple[Array, ...]) -> bool:
     return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
 
 
-__all__ = ["before", "gradients", "judged_step", "same", "trajectory", "undefined"]
+__all__ = ["before", "gradients", "judged_step", "outcome", "same", "trajectory", "undefined"]

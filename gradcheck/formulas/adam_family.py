@@ -98,8 +98,8 @@ def _adaptive(
         hat = used if corrected else used / second
         spread = np.sqrt(hat) if corrected else either(np.sqrt(used) / root, np.sqrt(hat))
         below = spread + eps if epsilon == "beside" else np.sqrt(hat + eps)
-        ratio = scaled_ratio(lr, m / first, below) if early else scaled_ratio(lr / first, m, below)
-        move = either(scaled_ratio(step, m, below), ratio)
+        late = either(scaled_ratio(step, m, below), lr / first * m / below)
+        move = lr * (m / first) / below if early else late
     if decoupled and weight_decay != 0:
         whole_move = move + lr * weight_decay * weight
         return either(decayed(weight, lr, weight_decay) - move, weight - whole_move), m, v, largest
@@ -312,6 +312,7 @@ def _rectified_step(
     decoupled: bool,
     maximize: bool,
     t: int,
+    reciprocal: bool = False,
 ) -> tuple[Any, Any, Any]:
     g = coupled(weight, gradient, 0 if decoupled else weight_decay, maximize)
     m, v = mean_of(mean, g, beta1, weighted=early), mean_of_squares(square, g, beta2)
@@ -324,8 +325,16 @@ def _rectified_step(
         scaled * (unrectified + root / below * rectifier),
         (plain + 1 / below * adaptive) * m,
     )
+    if reciprocal:
+        move = (plain + 1 / (below / adaptive)) * m
     start = decayed(weight, lr, weight_decay) if decoupled else weight
     return start - move, m, v
+
+
+def _radam_by_reciprocal(
+    weight: Any, gradient: Any, mean: Any, square: Any, **options: Any
+) -> tuple[Any, Any, Any]:
+    return _rectified_step(False, weight, gradient, mean, square, reciprocal=True, **options)
 
 
 def _radam(weight: Any, gradient: Any, mean: Any, square: Any, **options: Any) -> tuple[Any, Any, Any]:
@@ -360,7 +369,11 @@ RADAM = Formula(
         MAXIMIZE,
         T,
     ),
-    variants=(unstable(VALUE, _EARLY, _radam_early),),
+    variants=(
+        unstable(VALUE, _EARLY, _radam_early),
+        # (√v' + ε)(1-β₁ᵗ)/(η r √(1-β₂ᵗ)) overflows where its reciprocal is an ordinary number.
+        unstable(VALUE, "the reciprocal of the root over the rate", _radam_by_reciprocal),
+    ),
     # ρ passes 5 between the fifth and the sixth step with β₂ = 0.999.
     arrange=arrange(4, dict(**{**_DRAWN, "t": (*STEPS, 5, 6)}, decoupled=FLAG)),
     families=FAMILIES,

@@ -15,7 +15,7 @@ from gradcheck.runner.judging import bench, record
 if TYPE_CHECKING:
     from gradcheck.runner.session import Session
 
-# One machine takes ten events of up to three judged steps each: as much work as several cases.
+# One machine takes eight events of up to three judged steps each: as much work as several cases.
 _SHARE = 8
 
 

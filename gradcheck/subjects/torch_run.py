@@ -103,7 +103,8 @@ class TorchRun:
             self.recipe.slots.values(), fresh_state(self.formula, self.weight(place)), strict=True
         ):
             tensor = held.get(slot.key)
-            found.append(first if tensor is None else to_array(tensor).astype(self.dtype))
+            # Some state is kept in float32 beside 16-bit weights: that is the state that it goes on from.
+            found.append(first if tensor is None else to_array(tensor).copy())
         return tuple(found)
 
     def _state(self, place: int) -> dict[str, Any]:
