@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gradcheck.arithmetic.exact import exact
 from gradcheck.errors import UsageError
 from gradcheck.formulas.parts import accepted, stable, unstable
 from gradcheck.formulas.reductions import REDUCTION, class_axis, column, reduced, scores_shape, total
@@ -135,7 +136,7 @@ def _cross_entropy_reduced_first(
 ) -> Any:
     z = log_softmax_text(x, axis=class_axis(x.shape))
     hard, own = _likelihood(z, target, weight, 0, ignore_index)
-    even, _ = _likelihood(z, target, weight, 1, ignore_index)
+    even, _ = _likelihood(z, target, weight, exact(1), ignore_index)
     first, second = _mean_by_weight(hard, own, reduction), _mean_by_weight(even, own, reduction)
     return (1 - label_smoothing) * first + label_smoothing * second
 

@@ -12,7 +12,7 @@ import torch
 
 from gradcheck import checks
 from gradcheck.errors import UnsupportedType, UsageError
-from gradcheck.formats import FLOAT32, FLOAT64, FORMATS
+from gradcheck.formats import BFLOAT16, FLOAT32, FLOAT64
 from gradcheck.formulas import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -164,8 +164,8 @@ def test_every_text_is_the_same_function(formula) -> None:
     assert [apart(formula, order) for order in (VALUE, DERIVATIVE, SECOND)] == [[], [], []]
 
 
-@pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)
-@pytest.mark.parametrize("formula", (*OF_CLASSES[1:], *REGRESSION), ids=lambda f: f.name)
+@pytest.mark.parametrize("fmt", (FLOAT32, BFLOAT16), ids=lambda f: f.name)
+@pytest.mark.parametrize("formula", (*OF_CLASSES, *REGRESSION), ids=lambda f: f.name)
 def test_torch_stays_silent(formula, fmt) -> None:
     for check, form in ((checks.value, "function"), (checks.second, "function"), (checks.module, "module")):
         found = seen(check, formula, fmt, CPU.implement(formula, fmt, form), draws=4)
@@ -359,6 +359,17 @@ def test_liars_are_caught(name) -> None:
     assert found.verdict is Verdict.WRONG
 
 
+def test_the_answers_outside_the_domain_are_not_asked_for() -> None:
+    def refuses(x, target, weight, *, floor, reduction):
+        if not ((x >= 0) & (x <= 1)).all():
+            raise ValueError("a probability is from 0 to 1")
+        return by_relative_entropy(x, target, weight, floor=floor, reduction=reduction)
+
+    alone = standing_in(binary_cross_entropy, FLOAT32, refuses)
+    found = seen(checks.special, binary_cross_entropy, FLOAT32, replace(alone, vjp=None), draws=2)
+    assert found.compared > 0 and "raised" not in found.breaches
+
+
 def test_logits_by_log_sigmoid_are_unstable_by_name() -> None:
     x = np.array([-20.0], np.float32)
     ones, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
@@ -379,5 +390,5 @@ def test_a_tie_may_take_any_slope_between_both() -> None:
 def test_the_trial_case_of_every_loss_counts_its_targets() -> None:
     for formula in (cross_entropy, nll_loss):
         alone = replace(formula, families=("plain",))
-        found = seen(checks.value, alone, FLOAT64, CPU.implement(formula, FLOAT64), largest=2, draws=30)
+        found = seen(checks.value, alone, FLOAT64, CPU.implement(formula, FLOAT64), largest=2, draws=12)
         assert found.verdict in GOOD and not found.undecided

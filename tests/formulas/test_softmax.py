@@ -11,7 +11,7 @@ import scipy.special
 import torch
 
 from gradcheck import checks
-from gradcheck.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS
+from gradcheck.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from gradcheck.formulas import log_softmax, logsumexp, softmax
 from gradcheck.formulas.softmax import FORMULAS
 from gradcheck.records import DERIVATIVE, SECOND, VALUE, Case, Verdict
@@ -75,7 +75,7 @@ def test_a_gradient_by_hand() -> None:
 def test_the_gradient_is_proven_and_witnessed(formula) -> None:
     proven = seen(checks.proof, formula, FLOAT64, largest=3)
     assert proven.verdict is Verdict.ACCURATE and proven.compared > 20
-    assert seen(checks.witness, formula, FLOAT64, largest=3, draws=40).verdict is Verdict.ACCURATE
+    assert seen(checks.witness, formula, FLOAT64, largest=3, draws=20).verdict is Verdict.ACCURATE
 
 
 @pytest.mark.parametrize("order", (VALUE, DERIVATIVE, SECOND))
@@ -117,12 +117,12 @@ def test_right_programs_of_other_kinds_stay_silent(right, fmt) -> None:
     assert found.verdict in GOOD, found.worst
 
 
-@pytest.mark.parametrize("fmt", FORMATS, ids=lambda f: f.name)
+@pytest.mark.parametrize("fmt", (FLOAT64, BFLOAT16), ids=lambda f: f.name)
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda f: f.name)
 def test_torch_and_our_own_text_stay_silent(formula, fmt) -> None:
     for subject, several in ((NUMPY, (checks.derivative,)), (CPU, (checks.second, checks.layout))):
         for check in several:
-            found = seen(check, formula, fmt, subject.implement(formula, fmt), draws=5)
+            found = seen(check, formula, fmt, subject.implement(formula, fmt), draws=8)
             assert found.verdict in GOOD, (subject.name, check.__name__, found.worst)
 
 
