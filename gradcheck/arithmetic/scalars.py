@@ -39,10 +39,18 @@ def in_format(like: Any, text: Scalars, *numbers: Any) -> tuple[Any, ...]:
 
 def _computed(fmt: Format, like: Any, text: Scalars, numbers: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(like, Rounded):
-        return tuple(text(*numbers))
+        found = tuple(text(*numbers))
+        # A scalar beside a 16-bit array is not rounded to 16 bits, where 1/(1 - beta) may overflow.
+        return tuple(np.float32(float(part)) for part in found) if _narrow(like) else found
     model = Model(fmt, like.model.flush, None, like.model.ulps)
     given = (lift(number, model) if isinstance(number, Exact) else number for number in numbers)
     return tuple(_stored(lift(part, model), like.model) for part in text(*given))
+
+
+def _narrow(like: Any) -> bool:
+    """Whether an array is of a 16-bit format, computed with or written down."""
+    fmt = getattr(like, "format", None) or getattr(getattr(like, "program", None), "format", None)
+    return isinstance(fmt, Format) and fmt.bits == 16
 
 
 def _stored(scalar: Rounded, model: Model) -> Rounded:

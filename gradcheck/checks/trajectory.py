@@ -114,8 +114,8 @@ def outcome(run: Run, place: int, fmt: Format) -> tuple[Array, ...]:
 
 
 def same(left: tuple[Array, ...], right: tuple[Array, ...]) -> bool:
-    """Whether arrays are the same bit for bit."""
-    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
+    """Whether arrays hold the same numbers bit for bit, in whatever type."""
+    return all(widen(a).tobytes() == widen(b).tobytes() for a, b in zip(left, right, strict=True))
 
 
 __all__ = ["before", "gradients", "judged_step", "outcome", "same", "trajectory", "undefined"]

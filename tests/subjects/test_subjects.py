@@ -8,7 +8,9 @@ from gradcheck.subjects import SUBJECTS, Subject, get_subject
 
 
 def test_names():
-    assert [subject.name for subject in SUBJECTS] == ["numpy", "scipy", "torch-cpu", "torch-cuda", "jax-cpu"]
+    optimizers = ["torch-optim", "torch-optim-foreach", "torch-optim-fused", "torch-schedules"]
+    names = ["numpy", "scipy", "torch-cpu", "torch-cuda", "jax-cpu", *optimizers]
+    assert [subject.name for subject in SUBJECTS] == names
 
 
 def test_a_subject_is_found_by_its_name():
