@@ -185,7 +185,17 @@ def _directional(formula: Formula, case: Case) -> Evidence:
 
     noise = np.array([np.nan_to_num(max(bound(0.0), bound(STEPS[0]), bound(-STEPS[0])), nan=np.inf)])
     ladder = central(along, np.zeros(1), noise)
+    if not _settles(ladder):
+        return Evidence(
+            notes=("cases that bend within the smallest step have no difference to witness with",)
+        )
     return _judged("directional difference", np.zeros(1), ladder.best, np.array([exact]), ladder.error)
+
+
+def _settles(ladder: Ladder) -> bool:
+    """Whether the differences reach a derivative: they do not, if each smaller step more than doubles them."""
+    last = np.abs(ladder.differences[:, 0][np.isfinite(ladder.differences[:, 0])][-6:])
+    return last.size > 1 and not bool(np.all(last[1:] > 2 * last[:-1]))
 
 
 def _size(array: Any) -> float:

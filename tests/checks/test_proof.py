@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gradcheck.cases import several_case
 from gradcheck.checks import proof
 from gradcheck.formats import FLOAT64
 from gradcheck.formulas import CATALOGUE, get_formula
-from gradcheck.records import Case, Verdict
+from gradcheck.records import Case, Evidence, Verdict
 from tests.formulas.points import points
 
 NAMES = ("relu", "sigmoid", "tanh", "softplus", "gelu", "mish", "elu")
@@ -94,7 +95,8 @@ def test_nothing_but_kinks_is_vacuous():
     assert proof(get_formula("relu"), case_of([0.0, -0.0])).verdict is Verdict.VACUOUS
 
 
-SEVERAL = [formula for formula in CATALOGUE if not formula.elementwise]
+SEVERAL = [formula for formula in CATALOGUE if formula.axes and not formula.kinds]
+ARRANGED = [formula for formula in CATALOGUE if formula.arrange is not None and formula.vjp is not None]
 
 
 @pytest.mark.parametrize("formula", SEVERAL, ids=lambda formula: formula.name)
@@ -122,3 +124,25 @@ def test_one_wrong_entry_of_a_vjp_is_refuted(formula, place, entry):
     assert evidence.breaches == {"proof": 1}
     assert evidence.worst.context == f"gradient of {formula.inputs[place]}"
     assert evidence.worst.index == range(several(formula).inputs[place].size)[entry]
+
+
+@pytest.mark.parametrize("formula", ARRANGED, ids=lambda formula: formula.name)
+def test_a_right_vjp_of_an_arranged_formula_is_proven(formula):
+    total = Evidence()
+    for seed in range(3):
+        total = total.merge(proof(formula, several_case(formula, FLOAT64, 3, seed)))
+    assert total.verdict is Verdict.ACCURATE and total.compared > 0
+
+
+@pytest.mark.parametrize("formula", ARRANGED, ids=lambda formula: formula.name)
+def test_a_slightly_wrong_vjp_of_an_arranged_formula_is_refuted(formula):
+    place = formula.differentiated[0]
+
+    def vjp(inputs, cotangent, **options):
+        gradients = list(formula.vjp(inputs, cotangent, **options))
+        gradients[place] = gradients[place] + np.full(inputs[place].shape, 1e-20)
+        return tuple(gradients)
+
+    spoilt = replace(formula, vjp=vjp)
+    seen = [proof(spoilt, several_case(formula, FLOAT64, 3, seed)).verdict for seed in range(6)]
+    assert Verdict.WRONG in seen

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gradcheck.cases import several_case
 from gradcheck.checks import witness
 from gradcheck.checks.witness import step_series
 from gradcheck.formats import FLOAT64
@@ -13,7 +14,8 @@ from gradcheck.records import Case, Verdict
 
 X = np.concatenate([np.random.default_rng(3).uniform(-8, 8, 150), [0.0, 1.0, -1.0, 3.0, 6.0]])
 ELEMENTWISE = [formula for formula in CATALOGUE if formula.elementwise]
-SEVERAL = [formula for formula in CATALOGUE if not formula.elementwise]
+SEVERAL = [formula for formula in CATALOGUE if formula.axes and not formula.kinds]
+ARRANGED = [formula for formula in CATALOGUE if formula.arrange is not None and formula.vjp is not None]
 
 
 def case_of(*arrays, seed=1):
@@ -98,3 +100,9 @@ def test_the_series_of_steps_stays_below_its_estimates():
     for name in ("central", "richardson"):
         rows = series["series"][name]
         assert len(rows) > 10 and all(error <= estimate for _, error, estimate in rows)
+
+
+@pytest.mark.parametrize("formula", ARRANGED, ids=lambda formula: formula.name)
+def test_a_directional_difference_agrees_on_arranged_cases_too(formula):
+    verdicts = {witness(formula, several_case(formula, FLOAT64, 3, seed)).verdict for seed in range(4)}
+    assert Verdict.ACCURATE in verdicts and Verdict.WRONG not in verdicts
