@@ -193,7 +193,7 @@ def _directional(formula: Formula, case: Case) -> Evidence:
 
 
 def _settles(ladder: Ladder) -> bool:
-    """Whether the differences reach a derivative: they do not, if each smaller step more than doubles them."""
+    """Whether the differences reach a derivative: not if each smaller step more than doubles them."""
     last = np.abs(ladder.differences[:, 0][np.isfinite(ladder.differences[:, 0])][-6:])
     return last.size > 1 and not bool(np.all(last[1:] > 2 * last[:-1]))
 
