@@ -108,7 +108,7 @@ def decayed(weight: Any, lr: Any, weight_decay: Any) -> Any:
 def scaled_ratio(scale: Any, numerator: Any, denominator: Any) -> Any:
     """Return scale · numerator / denominator, multiplied and divided in any order."""
     return either(
-        scale * numerator / denominator,
         scale * (numerator / denominator),
+        scale * numerator / denominator,
         scale / denominator * numerator,
     )
