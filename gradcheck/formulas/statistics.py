@@ -57,6 +57,19 @@ def _eval_vjp(inputs: tuple[Any, ...], cotangent: Any, *, eps: Any, affine: bool
     return cotangent * (r * w), slope, np.sum(cotangent, axis=_others(x)), None, None
 
 
+def _eval_vjp_scaled_last(
+    inputs: tuple[Any, ...], cotangent: Any, *, eps: Any, affine: bool
+) -> tuple[Any, ...]:
+    """Gradients with dγ = (Σ c(x - μ))/√(σ² + ε): one factor per sum."""
+    x, weight, bias, mean, variance = inputs
+    w, m, v = (np.reshape(array, by_channel(x.shape)) for array in (weight, mean, variance))
+    r = 1 / np.sqrt(v + eps)
+    if not affine:
+        return cotangent * r, np.zeros_like(weight), np.zeros_like(bias), None, None
+    slope = np.sum(cotangent * (x - m), axis=_others(x)) * np.reshape(r, mean.shape)
+    return cotangent * (r * w), slope, np.sum(cotangent, axis=_others(x)), None, None
+
+
 def _eval_affine(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, *, eps: Any, affine: bool) -> Any:
     w, b, m, v = (np.reshape(array, by_channel(x.shape)) for array in (weight, bias, mean, variance))
     r = 1 / np.sqrt(v + eps)
@@ -82,7 +95,10 @@ BATCH_NORM_EVAL = Formula(
     options=(EPS, AFFINE),
     arrange=_arrange_eval,
     families=FAMILIES,
-    variants=(stable(VALUE, "x·a + b", _eval_affine),),
+    variants=(
+        stable(VALUE, "x·a + b", _eval_affine),
+        stable(DERIVATIVE, "Σ c(x - μ), then 1/√(σ² + ε)", _eval_vjp_scaled_last),
+    ),
     hazards=("σ² = 0 with ε = 0 divides by zero",),
     article="F12",
 )

@@ -65,6 +65,10 @@ def the_gradient_of_a_window_goes_to_its_elements_whole(f: Speaker, inputs: Any,
         # Padding takes its share of an average, and a window over the edge divides by less.
         pad = 0 if f.formula.name.endswith("1d") else (0, 0)
         options = {**options, "padding": pad, "ceil_mode": False}
+        kernel = options["kernel_size"]
+        kernels = kernel if isinstance(kernel, tuple) else (kernel,)
+        if any(k > n for k, n in zip(kernels, inputs[0].shape[2:], strict=True)):
+            return None
         options |= {"divisor_override": None} if "divisor_override" in options else {}
     y = f.value(*inputs, **options)
     cotangent = f.numbers(y.shape)
