@@ -294,7 +294,7 @@ def all_mutants() -> tuple[Mutant, ...]:
     return tuple(
         mutant
         for formula in CATALOGUE
-        if formula.elementwise
+        if formula.elementwise and formula.inputs == ("x",)
         for order, text in enumerate((formula.value, formula.derivative, formula.second))
         if text is not None
         for mutant in _mutants_of(formula, order, text)

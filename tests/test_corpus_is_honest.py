@@ -20,6 +20,8 @@ from tests.liars import LIARS, Liar
 from tests.probes import edges, grid, pool
 from tests.truth import KINKS, exact
 
+ACTIVATIONS = [f for f in CATALOGUE if f.elementwise and f.inputs == ("x",)]
+
 FEW_ULP = 10.0
 CLEARLY = 6.0
 
@@ -272,7 +274,7 @@ def test_every_variant_keeps_nan_the_limits_and_the_sign_of_zero(variant: Correc
         assert np.array_equal(np.signbit(wide(got[0])[3:]), [False, True])
 
 
-@pytest.mark.parametrize("formula", [f for f in CATALOGUE if f.elementwise], ids=lambda f: f.name)
+@pytest.mark.parametrize("formula", ACTIVATIONS, ids=lambda f: f.name)
 def test_the_ground_has_the_limits_that_the_catalogue_states(formula: Formula) -> None:
     assert formula.limits is not None
     ends = np.array([-np.inf, np.inf])
@@ -301,7 +303,7 @@ def test_variants_of_several_arrays_agree_with_sums_that_are_rounded_once() -> N
 
 
 @pytest.mark.parametrize("order", (0, 1, 2))
-@pytest.mark.parametrize("formula", [f for f in CATALOGUE if f.elementwise], ids=lambda f: f.name)
+@pytest.mark.parametrize("formula", ACTIVATIONS, ids=lambda f: f.name)
 def test_the_texts_that_mutants_start_from_agree_with_mpmath(formula: Formula, order: int) -> None:
     text = (formula.value, formula.derivative, formula.second)[order]
     assert text is not None

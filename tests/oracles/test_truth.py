@@ -186,6 +186,6 @@ def test_at_a_kink_the_bound_holds_both_slopes():
 
 def test_every_formula_begins_its_texts_with_the_reference():
     for formula in CATALOGUE:
-        for order in (VALUE, DERIVATIVE):
+        for order in (VALUE, DERIVATIVE) if formula.differentiable else (VALUE,):
             name, standing, _ = next(iter(texts(formula, order)))
             assert (name, standing) == ("reference", Standing.STABLE)

@@ -74,7 +74,7 @@ def test_without_jax_every_planned_cell_is_not_run_and_says_how_to_get_it(monkey
     cells = plan(select(subjects=["numpy", "jax-cpu"]))
     absent = [cell for cell in cells if cell.subject == "jax-cpu"]
     assert {cell.formula for cell in absent} == {formula.name for formula in KNOWN}
-    assert {cell.check for cell in absent} == {"value", "derivative", "second", "layout", "special"}
+    assert {cell.check for cell in absent} == {"value", "derivative", "second", "layout", "special", "law"}
     assert {cell.reason for cell in absent} == {ABSENT}
     with pytest.raises(UsageError, match=r"gradcheck\[jax\]"):
         plan(select(subjects=["jax-cpu"]))
