@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcheck.arithmetic.rounded import Rounded
+from gradcheck.arithmetic.rounded import Rounded, hull
 from gradcheck.formats import Format
 from gradcheck.oracles.truth import Bounds, Truth
 from gradcheck.records import Evidence, Verdict, Worst
@@ -56,8 +56,8 @@ def judge(got: Float64Array, truth: Truth, bounds: Bounds, fmt: Format) -> Outco
         rung = np.full(got.shape, 3, dtype=np.int8)
         names = []
         for name, interval in bounds.unstable:
-            hull = _hull_of(bounds.accepted, interval)
-            explained = (rung == 3) & within(got, hull, radius)
+            reach = hull(bounds.accepted, interval)
+            explained = (rung == 3) & within(got, reach, radius)
             if (explained & ~within(got, bounds.accepted, radius)).any():
                 names.append(name)
             rung[explained] = 2
@@ -67,7 +67,7 @@ def judge(got: Float64Array, truth: Truth, bounds: Bounds, fmt: Format) -> Outco
         rung[(error == 0) & np.isfinite(got)] = 0
         widest = bounds.accepted
         for _, interval in bounds.unstable:
-            widest = _hull_of(widest, interval)
+            widest = hull(widest, interval)
         shown = np.where(rung >= 3, _width(widest, truth), _width(bounds.accepted, truth))
         bound = np.where(rung == 0, _width(bounds.stable, truth), shown) + radius
         error = np.where((rung == 0) & ~np.isfinite(got), 0.0, error)
@@ -107,11 +107,6 @@ def _encloses(bounds: Bounds, truth: Truth, radius: Float64Array) -> BoolArray:
         legal = np.zeros(beyond.shape, bool) if interval.nan is None else interval.nan
         result &= beyond | (above & below) | legal
     return result
-
-
-def _hull_of(a: Rounded, b: Rounded) -> Rounded:
-    nan = a.nan if b.nan is None else b.nan if a.nan is None else a.nan | b.nan
-    return Rounded(np.minimum(a.lo, b.lo), np.maximum(a.hi, b.hi), a.model, nan)
 
 
 def to_evidence(

@@ -167,6 +167,19 @@ def read(lo: Float64Array, hi: Float64Array, model: Model) -> Rounded:
     return Rounded(np.where(small, -size, lo), np.where(small, size, hi), model)
 
 
+def as_interval(value: Any, model: Model) -> Rounded:
+    """Return the result of a text as intervals; plain numbers, which a constant text gives, are exact."""
+    return value if isinstance(value, Rounded) else rounded(value, model)
+
+
+def hull(first: Rounded, *others: Rounded) -> Rounded:
+    """Return the smallest intervals that hold all of the given ones; NaN is legal where any allows it."""
+    for other in others:
+        nan = first.nan if other.nan is None else other.nan if first.nan is None else first.nan | other.nan
+        first = Rounded(np.minimum(first.lo, other.lo), np.maximum(first.hi, other.hi), first.model, nan)
+    return first
+
+
 def lift(value: Any, model: Model) -> Rounded:
     """Return a constant or an array as `Rounded`; a constant that the format cannot hold is rounded."""
     if isinstance(value, Rounded):

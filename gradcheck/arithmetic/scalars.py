@@ -16,7 +16,7 @@ import numpy as np
 
 from gradcheck.arithmetic.ball import Ball
 from gradcheck.arithmetic.exact import Exact
-from gradcheck.arithmetic.rounded import Model, Rounded, lift
+from gradcheck.arithmetic.rounded import Model, Rounded, hull, lift
 from gradcheck.formats import FLOAT32, FLOAT64, Format
 
 Scalars = Callable[..., Any]
@@ -78,7 +78,7 @@ def either(first: Any, *others: Any) -> Any:
     """
     if isinstance(first, Rounded):
         for other in others:
-            first = _hull(first, lift(other, first.model))
+            first = hull(first, lift(other, first.model))
         return first
     if isinstance(first, Ball):
         for other in others:
@@ -103,11 +103,6 @@ def other_way(number: int) -> Iterator[None]:
 
 
 _overlap = np.frompyfunc(lambda a, b: a.overlaps(b), 2, 1)
-
-
-def _hull(a: Rounded, b: Rounded) -> Rounded:
-    nan = a.nan if b.nan is None else b.nan if a.nan is None else a.nan | b.nan
-    return Rounded(np.minimum(a.lo, b.lo), np.maximum(a.hi, b.hi), a.model, nan)
 
 
 def held_in(fmt: Format, x: Any) -> Any:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from inspect import signature
 from typing import Any
 
-import numpy as np
-
-from gradcheck.arithmetic.rounded import Model, Rounded, rounded
+from gradcheck.arithmetic.rounded import Model, Rounded, as_interval, hull, rounded
 from gradcheck.checks.reference import key_of
 from gradcheck.formats import FLOAT64, Format
 from gradcheck.oracles.bounds import Bounds, bounds
@@ -65,7 +63,7 @@ def _picked(bound: Bounds, rung: str) -> Rounded:
     if rung == STABLE:
         return bound.stable
     own = [interval for name, interval in bound.unstable if name == rung]
-    return _hull([bound.accepted, *own])
+    return hull(bound.accepted, *own)
 
 
 def _of_intervals(
@@ -88,7 +86,7 @@ def _of_intervals(
         if standing in wanted or name == rung
     ]
     return tuple(
-        _hull([_interval(part, model) for part in parts]).stored() for parts in zip(*found, strict=True)
+        hull(*(as_interval(part, model) for part in parts)).stored() for parts in zip(*found, strict=True)
     )
 
 
@@ -106,15 +104,3 @@ def evaluated(
         return (cotangent * text(*inputs, **complete),)
     gradients = text(inputs, cotangent, **complete)
     return tuple(gradients[place] for place in formula.differentiated)
-
-
-def _interval(value: Any, model: Model) -> Rounded:
-    return value if isinstance(value, Rounded) else rounded(value, model)
-
-
-def _hull(intervals: list[Rounded]) -> Rounded:
-    first = intervals[0]
-    for other in intervals[1:]:
-        nan = first.nan if other.nan is None else other.nan if first.nan is None else first.nan | other.nan
-        first = Rounded(np.minimum(first.lo, other.lo), np.maximum(first.hi, other.hi), first.model, nan)
-    return first

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcheck.arithmetic.rounded import Model, Rounded, read, rounded
+from gradcheck.arithmetic.rounded import Model, Rounded, as_interval, hull, read, rounded
 from gradcheck.formats import Float64Array
 from gradcheck.oracles.query import Query, apply, at_kink, nudged, one_sided, subset, texts
 from gradcheck.records import DERIVATIVE, Standing
@@ -39,13 +39,13 @@ def bounds(query: Query, model: Model) -> tuple[Bounds, ...]:
     outputs = []
     for index in range(len(found[0][2])):
         by_standing = {standing: [r[index] for _, s, r in found if s is standing] for standing in Standing}
-        stable = _hull([*by_standing[Standing.STABLE]])
+        stable = hull(*by_standing[Standing.STABLE])
         if slopes is not None:
             stable = _at_kinks(stable, slopes)
         finish = _finish if query.order else (lambda interval: interval)
         stable = finish(stable)
         neighbours = _of_neighbours(query, model, stable)
-        accepted = _hull([stable, *neighbours, *(finish(r) for r in by_standing[Standing.ACCEPTED])])
+        accepted = hull(stable, *neighbours, *(finish(r) for r in by_standing[Standing.ACCEPTED]))
         unstable = [(name, finish(r[index])) for name, s, r in found if s is Standing.UNSTABLE]
         outputs.append(
             Bounds(stable.stored(), accepted.stored(), tuple((name, r.stored()) for name, r in unstable))
@@ -94,16 +94,10 @@ def _around_kinks(query: Query, text: Callable[..., Any], model: Model) -> tuple
     if not query.formula.elementwise and at_kink(query).any():
         queries += [nudged(query, side) for side in (-1.0, 1.0)]
     results = [
-        tuple(_interval(part, model) for part in apply(each, text, lambda array: rounded(array, model)))
+        tuple(as_interval(part, model) for part in apply(each, text, lambda array: rounded(array, model)))
         for each in queries
     ]
-    return (
-        results[0] if len(results) == 1 else tuple(_hull(list(parts)) for parts in zip(*results, strict=True))
-    )
-
-
-def _interval(value: Any, model: Model) -> Rounded:
-    return value if isinstance(value, Rounded) else rounded(value, model)
+    return results[0] if len(results) == 1 else tuple(hull(*parts) for parts in zip(*results, strict=True))
 
 
 def _finish(interval: Rounded) -> Rounded:
@@ -111,14 +105,6 @@ def _finish(interval: Rounded) -> Rounded:
     one = Rounded(np.asarray(1.0), np.asarray(np.nextafter(1.0, 2.0)), interval.model)
     product: Rounded = interval * one
     return product
-
-
-def _hull(intervals: list[Rounded]) -> Rounded:
-    first = intervals[0]
-    for other in intervals[1:]:
-        nan = first.nan if other.nan is None else other.nan if first.nan is None else first.nan | other.nan
-        first = Rounded(np.minimum(first.lo, other.lo), np.maximum(first.hi, other.hi), first.model, nan)
-    return first
 
 
 def _kink_intervals(query: Query, model: Model) -> Any:
@@ -129,7 +115,7 @@ def _kink_intervals(query: Query, model: Model) -> Any:
     if query.formula.elementwise:
         part = subset(query, where)
         sides = [one_sided(part, side, lambda array: rounded(array, model)) for side in (-1.0, 1.0)]
-        return where, _hull(sides)
+        return where, hull(*sides)
     return None
 
 
