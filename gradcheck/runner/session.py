@@ -39,6 +39,8 @@ class Profile:
         """Return Hypothesis's settings, every field set: any other would come from the surroundings."""
         from hypothesis import HealthCheck, Phase, Verbosity, settings
 
+        from gradcheck.runner.draws import settled
+
         return settings(
             max_examples=self.examples,
             derandomize=not explore,
@@ -51,7 +53,7 @@ class Profile:
             suppress_health_check=(HealthCheck.too_slow,),
             deadline=None,
             print_blob=False,
-            backend="hypothesis",
+            backend="hypothesis" if explore else settled(),
         )
 
 
