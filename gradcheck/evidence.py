@@ -378,13 +378,13 @@ def _document(connection: sqlite3.Connection, known: KnownList) -> Document:
     seen, seconds = {}, {}
     for cell, evidence, taken in connection.execute("SELECT cell, evidence, seconds FROM records"):
         seen[cell], seconds[cell] = evidence_from_json(evidence), taken
-    findings = _findings(connection, plan, seen, known, run.versions)
+    findings = _findings(connection, plan, seen, known, run)
     without = [cell for cell in plan.values() if cell.id not in seen]
     verdicts = {cell: evidence.verdict for cell, evidence in seen.items()}
     undecided = {c for c, verdict in verdicts.items() if verdict in (Verdict.VACUOUS, Verdict.INCONCLUSIVE)}
     # A quick run draws too little to tell that a finding has gone.
     decided = set() if run.profile == "quick" else set(seen) - undecided
-    stale = known.stale({finding.id for finding in findings}, decided, run.versions)
+    stale = known.stale({finding.id for finding in findings}, decided, run.versions, _features(run))
     missing = [not_run_record(cell, NO_RECORD) for cell in without if not cell.reason]
     not_run = [not_run_record(cell, cell.reason) for cell in without if cell.reason]
     counts = {"planned": len(plan), "recorded": len(seen), "not_run": len(not_run)}
@@ -411,7 +411,7 @@ def _findings(
     plan: Mapping[str, Cell],
     seen: Mapping[str, Evidence],
     known: KnownList,
-    versions: Mapping[str, str],
+    run: RunInfo,
 ) -> list[FindingRecord]:
     found: dict[tuple[str, str], tuple[Finding, dict[str, str]]] = {}
     for cell, code, evidence, message, reproduction, confirmed in connection.execute(
@@ -427,9 +427,15 @@ def _findings(
             message = f"The counts of this check make it {evidence.verdict.value}; no example was recorded."
             found[cell, code] = Finding(code, plan[cell], evidence, message, ""), {}
     return [
-        finding_record(finding, known.match(finding.id, finding.cell.id, versions), confirmed)
+        finding_record(
+            finding, known.match(finding.id, finding.cell.id, run.versions, _features(run)), confirmed
+        )
         for _, (finding, confirmed) in sorted(found.items())
     ]
+
+
+def _features(run: RunInfo) -> str:
+    return run.machine.get("features", "")
 
 
 def _artifacts(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:

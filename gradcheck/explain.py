@@ -261,6 +261,15 @@ CODES: tuple[Explanation, ...] = (
         "Run the reproduction for the traceback. If the input is not promised to work, declare the domain.",
     ),
     Explanation(
+        "SUBJECT-CRASHED",
+        "The subject ended the process that called it.",
+        "A segmentation fault, an abort or an exit within a call takes everything in the process with it: a "
+        "training run, its unsaved weights, and every other test.",
+        "The worker that ran the check died without a record. The check was run again in a process of its "
+        "own, every call written down before it was made; the process ended again, within the call shown.",
+        _REPRODUCE + " Memory that is read or written out of bounds may not crash every time.",
+    ),
+    Explanation(
         "GRADIENT-MISSING",
         "An input that must have a gradient got none.",
         "The graph is cut between input and output. An optimizer skips such a parameter without a word.",
@@ -331,6 +340,7 @@ _EXACT_ONLY = ("MOMENTS", "PROOF", "WITNESS")
 # The most fundamental breach names the finding: after an exception there is no shape, after a wrong shape
 # the numbers mean little.
 _BY_BREACH = (
+    ("crashed", "SUBJECT-CRASHED"),
     ("raised", "SUBJECT-RAISED"),
     ("missing", "GRADIENT-MISSING"),
     ("mutation", "INPUT-MUTATED"),

@@ -9,6 +9,9 @@ has gone fails the run, so that the list cannot rot.
     subject = "torch-cpu"
     versions = ">=2.13,<2.14"
     reason = "one sentence"
+
+A finding that only some processors show (their vector units have kernels of their own) says so with
+`processor = "avx512fp16"`, or `"!avx512f"` for one that those do not show; several are joined by spaces.
 """
 
 from __future__ import annotations
@@ -28,13 +31,18 @@ from gradcheck.errors import UsageError
 
 LARGEST_FILE = 4 * 2**20
 _FIELDS = ("id", "check", "subject", "versions", "reason")
+_OPTIONAL = ("processor",)
+_FEATURE = re.compile(r"!?[a-z0-9]+")
 _ID = re.compile(r"F-[0-9a-f]{6}")
 _HEADER = re.compile(r"^\s*\[\[\s*known\s*\]\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class KnownEntry:
-    """One accepted finding; `versions` is a range such as ">=2.13,<2.14", empty for any version."""
+    """One accepted finding; `versions` is a range such as ">=2.13,<2.14", empty for any version.
+
+    `processor` names the features that a processor must have, or with "!" must not have, to show it.
+    """
 
     id: str
     check: str
@@ -42,9 +50,13 @@ class KnownEntry:
     versions: str
     reason: str
     place: str = ""
+    processor: str = ""
 
-    def applies(self, versions: Mapping[str, str]) -> bool:
-        """Whether the version of the subject in a run lies in the range."""
+    def applies(self, versions: Mapping[str, str], features: str = "") -> bool:
+        """Whether the version of the subject in a run, and the features of its processor, are those meant."""
+        present = features.split()
+        if any((name.lstrip("!") in present) is name.startswith("!") for name in self.processor.split()):
+            return False
         if not self.versions:
             return True
         try:
@@ -85,26 +97,32 @@ class KnownList:
         _refuse_duplicates(entries)
         return cls(entries, str(path))
 
-    def match(self, finding: str, check: str, versions: Mapping[str, str]) -> KnownEntry | None:
-        """Return the entry that accepts the finding with this id and cell in a run with these versions."""
+    def match(
+        self, finding: str, check: str, versions: Mapping[str, str], features: str = ""
+    ) -> KnownEntry | None:
+        """Return the entry that accepts this finding of this cell, for these versions and features."""
         for entry in self.entries:
-            if (entry.id, entry.check) == (finding, check) and entry.applies(versions):
+            if (entry.id, entry.check) == (finding, check) and entry.applies(versions, features):
                 return entry
         return None
 
     def stale(
-        self, found: Collection[str], decided: Collection[str], versions: Mapping[str, str]
+        self,
+        found: Collection[str],
+        decided: Collection[str],
+        versions: Mapping[str, str],
+        features: str = "",
     ) -> tuple[KnownEntry, ...]:
         """Return the entries whose finding has gone.
 
         `found` holds the ids of the run's findings, `decided` the cells that passed or failed. An entry whose
-        cell was not planned, not run or not decided, or whose version range does not hold the subject's
-        version, is not stale: this run cannot know.
+        cell was not planned, not run or not decided, or that is about another version of the subject or
+        another processor, is not stale: this run cannot know.
         """
         return tuple(
             entry
             for entry in self.entries
-            if entry.check in decided and entry.id not in found and entry.applies(versions)
+            if entry.check in decided and entry.id not in found and entry.applies(versions, features)
         )
 
 
@@ -175,14 +193,15 @@ def _entry(item: Any, place: str) -> KnownEntry:
     if not isinstance(item, dict):
         raise UsageError(f"{place}: expected a table with {', '.join(_FIELDS)}, got {item!r}")
     for name in item:
-        if name not in _FIELDS:
-            raise UsageError(f"{place}: unknown field {name!r}; an entry has {', '.join(_FIELDS)}")
-    for name in _FIELDS:
+        if name not in (*_FIELDS, *_OPTIONAL):
+            known = ", ".join((*_FIELDS, *_OPTIONAL))
+            raise UsageError(f"{place}: unknown field {name!r}; an entry has {known}")
+    for name in (*_FIELDS, *item):
         if name not in item:
             raise UsageError(f"{place}: {name!r} is missing; an entry has {', '.join(_FIELDS)}")
         if not isinstance(item[name], str):
             raise UsageError(f"{place}: expected text for {name}, got {item[name]!r}")
-    entry = KnownEntry(**{name: item[name] for name in _FIELDS}, place=place)
+    entry = KnownEntry(**item, place=place)
     _validate(entry)
     return entry
 
@@ -200,6 +219,12 @@ def _validate(entry: KnownEntry) -> None:
         )
     if not entry.reason.strip():
         raise UsageError(f"{entry.place}: the reason is empty; say in a sentence why {entry.id} is accepted")
+    for name in entry.processor.split():
+        if not _FEATURE.fullmatch(name):
+            raise UsageError(
+                f"{entry.place}: expected processor features such as 'avx512fp16 !amxbf16', "
+                f"got processor={entry.processor!r}"
+            )
     try:
         SpecifierSet(entry.versions)
     except InvalidSpecifier:
@@ -210,8 +235,8 @@ def _validate(entry: KnownEntry) -> None:
 
 
 def _refuse_duplicates(entries: Iterable[KnownEntry]) -> None:
-    seen: dict[tuple[str, str], KnownEntry] = {}
+    seen: dict[tuple[str, str, str], KnownEntry] = {}
     for entry in entries:
-        first = seen.setdefault((entry.id, entry.versions), entry)
+        first = seen.setdefault((entry.id, entry.versions, entry.processor), entry)
         if first is not entry:
             raise UsageError(f"{entry.place}: {entry.id} is already listed at {first.place}; remove one")

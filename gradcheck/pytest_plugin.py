@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # As in gradcheck.runner, which is not imported before it is needed.
 RUN_VARIABLE = "GRADCHECK_RUN"
 EMBEDDED_VARIABLE = "GRADCHECK_EMBEDDED"
+ONLY_VARIABLE = "GRADCHECK_ONLY"
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 _EMBEDDED: pytest.StashKey[Embedded] = pytest.StashKey()
 
@@ -66,7 +67,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the cells of one formula side by side: they share the truth of the same cases."""
+    """Put the cells of one formula side by side: they share the truth of the same cases.
+
+    A run of one cell leaves everything else out.
+    """
+    if ONLY_VARIABLE in os.environ:
+        only = os.environ[ONLY_VARIABLE]
+        items[:] = [item for item in items if (alone := _cell(item)) and alone.id == only]
     if RUN_VARIABLE in os.environ:
         items.sort(key=lambda item: cell.formula if (cell := _cell(item)) else "")
 

@@ -20,6 +20,7 @@ BREACHES = (
     "format",
     "mutation",
     "raised",
+    "crashed",
     "missing",
     "flushed",
     "state",

@@ -182,6 +182,34 @@ def test_an_entry_that_this_run_cannot_judge_is_not_stale(
     assert load(tmp_path, GOOD).stale(found, decided, versions) == ()
 
 
+@pytest.mark.parametrize(
+    ("processor", "features", "applies"),
+    [
+        ("", "", True),
+        ("avx512fp16", "avx2 avx512f avx512fp16", True),
+        ("avx512fp16", "avx2 avx512f", False),
+        ("avx512fp16", "", False),
+        ("!avx512f", "avx2", True),
+        ("!avx512f", "", True),
+        ("!avx512f", "avx2 avx512f", False),
+        ("avx512f !amxbf16", "avx2 avx512f", True),
+        ("avx512f !amxbf16", "avx2 avx512f amxbf16", False),
+    ],
+)
+def test_an_entry_is_about_the_processors_it_names(
+    tmp_path: Path, processor: str, features: str, applies: bool
+) -> None:
+    known = load(tmp_path, GOOD + f'processor = "{processor}"\n')
+    assert (known.match("F-3fa9c1", CELL, TORCH, features) is not None) is applies
+    assert bool(known.stale(set(), {CELL}, TORCH, features)) is applies
+
+
+@pytest.mark.parametrize("processor", ["AVX2", "avx-512", "!!avx2"])
+def test_an_odd_processor_is_refused(tmp_path: Path, processor: str) -> None:
+    with pytest.raises(UsageError, match=r"expected processor features such as"):
+        load(tmp_path, GOOD + f'processor = "{processor}"\n')
+
+
 def test_a_template_accepts_its_finding_once_a_reason_is_written(tmp_path: Path) -> None:
     text = known_entry_text(finding(), TORCH)
     with pytest.raises(UsageError, match="the reason is empty"):

@@ -22,6 +22,8 @@ LIBRARIES = (
     "pytest",
     "pytest-xdist",
 )
+# How the names of units that numerical kernels are chosen by begin, on x86 and Arm.
+_UNITS = ("avx", "amx", "fma", "asimd", "sve", "sme", "bf16")
 
 
 def versions() -> dict[str, str]:
@@ -39,12 +41,14 @@ def machine() -> dict[str, str]:
     """Return processor, instruction set, cores, system and GPU.
 
     `isa` is what PyTorch's kernels were chosen for, or what NumPy found if PyTorch is not loaded: results
-    differ in their last bits from one instruction set to the next.
+    differ in their last bits from one instruction set to the next. `features` are the vector and matrix units
+    that kernels are chosen by, named as the operating system names them, without underscores.
     """
     return {
         "cpu": _processor(),
         "isa": _torch_isa() or _numpy_isa(),
         "isa_numpy": _numpy_isa(),
+        "features": features(),
         "cores": str(cores()),
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
@@ -65,13 +69,31 @@ def gpu() -> str:
     return "nvidia" if any(Path("/dev").glob("nvidia[0-9]*")) else "none"
 
 
+def features() -> str:
+    """Return the vector and matrix units of the processor; PyTorch is asked where it is loaded.
+
+    It sees what it chooses kernels by, also where a virtual machine hides some of it.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch.cpu, "get_capabilities"):
+        names = [str(name) for name, present in torch.cpu.get_capabilities().items() if present is True]
+    else:
+        names = [*_described("flags").split(), *_described("Features").split()]
+    plain = {name.replace("_", "").lower() for name in names}
+    return " ".join(sorted(name for name in plain if name.startswith(_UNITS))) or "unknown"
+
+
 def _processor() -> str:
+    return _described("model name") or platform.processor() or "unknown"
+
+
+def _described(what: str) -> str:
+    """Return what the kernel says of the first processor, "" where it does not say it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return platform.processor() or "unknown"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(what)), "")
 
 
 def _numpy_isa() -> str:

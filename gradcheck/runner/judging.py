@@ -39,6 +39,7 @@ from gradcheck.records import (
     Verdict,
     Worst,
 )
+from gradcheck.runner.alone import traced
 from gradcheck.subjects import Implementation, get_subject
 from gradcheck.subjects.implementation import FORMS
 
@@ -73,7 +74,7 @@ def bench(cell: Cell) -> Bench:
     if cell.subject == "reference":
         return Bench(cell, formula, fmt, None)
     form = cell.check if cell.check in FORMS else "function"
-    return Bench(cell, formula, fmt, get_subject(cell.subject).implement(formula, fmt, form))
+    return Bench(cell, formula, fmt, traced(get_subject(cell.subject).implement(formula, fmt, form)))
 
 
 def draw(bench: Bench, elements: int, *, varied: bool = False) -> SearchStrategy[Case]:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradcheck.runner import locate
+from gradcheck.runner.alone import TRACE_VARIABLE
 from gradcheck.runner.folder import LOG_FILE
-from gradcheck.runner.session import CLAIMS_VARIABLE, RUN_VARIABLE
+from gradcheck.runner.session import CLAIMS_VARIABLE, ONLY_VARIABLE, RUN_VARIABLE
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 3.0
@@ -29,6 +30,8 @@ REMOVED = (
     "PYTHONWARNINGS",
     "PYTHONINSPECT",
     "PYTHONSTARTUP",
+    ONLY_VARIABLE,
+    TRACE_VARIABLE,
     "CI",
     "TF_BUILD",
     "BUILDKITE",
@@ -92,7 +95,11 @@ def environment(
     """Return the environment of the child, made from `surroundings` (this process's, if not given)."""
     base = os.environ if surroundings is None else surroundings
     return {
-        **{name: value for name, value in base.items() if name not in REMOVED},
+        **{
+            name: value
+            for name, value in base.items()
+            if name not in (*REMOVED, ONLY_VARIABLE, TRACE_VARIABLE)
+        },
         **SET,
         "HYPOTHESIS_STORAGE_DIRECTORY": str(scratch),
         RUN_VARIABLE: str(run),
@@ -108,8 +115,13 @@ def run_properties(
     patience: float = 600.0,
     progress: Callable[[], int] = lambda: 0,
     folder: Path | None = None,
+    only: str = "",
+    trace: Path | None = None,
 ) -> Ended:
     """Run the property files (those in `folder`, if given) against the run file at `run` and wait.
+
+    `only` is the id of a cell that is run alone, without workers, its output added to the log; `trace` is
+    where the calls of its subject are noted before they are made.
 
     `progress` is called several times a second and returns the number of records so far. The result is
     "finished", "interrupted" (Ctrl-C or SIGTERM) or "hung" (no new record for `patience` seconds); in the
@@ -117,10 +129,12 @@ def run_properties(
     """
     folder = folder or locate.properties()
     log = run.with_name(LOG_FILE)
-    with tempfile.TemporaryDirectory(prefix="gradcheck-") as scratch, log.open("wb") as output:
+    alone = {} if trace is None else {ONLY_VARIABLE: only, TRACE_VARIABLE: str(trace)}
+    mode = "wb" if trace is None else "ab"
+    with tempfile.TemporaryDirectory(prefix="gradcheck-") as scratch, log.open(mode) as output:
         child = subprocess.Popen(
             command(folder, jobs, seed),
-            env=environment(run, claims, Path(scratch)),
+            env=environment(run, claims, Path(scratch)) | alone,
             cwd=scratch,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import operator
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from gradcheck.document import Document, NotRunRecord, RunInfo
 from gradcheck.errors import UsageError
 from gradcheck.known import KnownList
 from gradcheck.records import Cell
-from gradcheck.runner import environment, launch, locate, selftest
+from gradcheck.runner import alone, environment, launch, locate, selftest
 from gradcheck.runner.describe import describe
 from gradcheck.runner.folder import EVIDENCE_FILE, RUN_FILE, prepare
 from gradcheck.runner.plan import plan, select
@@ -95,8 +97,19 @@ def verify(request: Request, watch: Watch | None = None) -> Outcome:
 
         watch.phase("checks")
         ended = launch.run_properties(path, request.jobs, request.seed, claims, profile.patience, progress)
+        if ended.how == "finished" and operator.lt(*store.progress()):
+            watch.phase("checks that ended their process, one by one")
+            alone.settle(store, partial(_again, path, request, claims, profile.patience))
         watch.phase("report")
         return _conclude(store, known, folder, ended, expected)
+
+
+def _again(
+    path: Path, request: Request, claims: tuple[Path, ...], patience: float, cell: Cell, trace: Path
+) -> int | None:
+    """Run one cell in a process of its own; None if that was cut short."""
+    ended = launch.run_properties(path, 0, request.seed, claims, patience, only=cell.id, trace=trace)
+    return ended.status if ended.how == "finished" else None
 
 
 def _expected_claims(cells: tuple[Cell, ...], files: tuple[Path, ...]) -> dict[str, str]:
