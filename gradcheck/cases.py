@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -248,40 +249,54 @@ def exhaustive(formula: Formula, fmt: Format, options: dict[str, Any], seed: int
 _MULTIPLE = ("plain", "moderate", "grid", "offset", "kinks")
 
 
-class _Dice:
-    """Decisions of a case by one drawn seed.
+# So many cases in a row share out every decision among themselves.
+_BLOCK = 16
+_QUARTER = 4
 
-    Drawn one by one, Hypothesis would make many cases nearly alike, and rare combinations of options would
-    not come up among a dozen. Each decision takes as many random numbers whatever the answer, so that the
-    same seed with a smaller `largest` decides alike, on smaller arrays.
+
+class _Dice:
+    """Decisions of a case by one seed, shared out among the 16 cases whose seeds differ in the last digit.
+
+    Drawn one by one, Hypothesis would make many cases nearly alike; drawn independently, a value of an option
+    with a share of a tenth would be missing from a fifth of all runs. Of every decision, each of the 16 cases
+    takes another sixteenth of what may come up, each four in a row another quarter; which one is random, and
+    independent of other decisions, but the first case is the same for all seeds that end in 0. Each decision
+    takes as many random numbers whatever the answer, so that the same seed with a smaller `largest` decides
+    alike, on smaller arrays.
     """
 
     def __init__(self, seed: int, largest: int) -> None:
-        self._random, self._largest = random.Random(seed), largest
+        self._block, self._place = divmod(seed, _BLOCK)
+        self._random, self._largest, self._count = random.Random(seed), largest, 0
+
+    def _share(self) -> float:
+        """Return the next number of [0, 1)."""
+        self._count += 1
+        return (_shares(self._block, self._count)[self._place] + self._random.random()) / _BLOCK
 
     def size(self, low: int = 1, high: int | None = None) -> int:
         most = max(low, self._largest if high is None else min(high, self._largest))
         common = [n for n in SIZES if low <= n <= most]
-        among_common, place = self._random.random() < 0.5, self._random.random()
-        return (
-            common[int(place * len(common))] if common and among_common else self._between(place, low, most)
-        )
+        place = 2 * self._share()
+        if common and place < 1:
+            return common[int(place * len(common))]
+        return self._between(place % 1, low, most)
 
     def integer(self, low: int, high: int) -> int:
-        return self._between(self._random.random(), low, high)
+        return self._between(self._share(), low, high)
 
     def choice(self, options: Sequence[Any]) -> Any:
-        return options[int(self._random.random() * len(options))]
+        return options[int(self._share() * len(options))]
 
     def option(self, option: Option) -> Any:
         """Return one option: its default, an end of its range, or anything inside."""
-        kind, place = self._random.random(), self._random.random()
+        kind, place = self._share(), self._share()
         if option.choices:
             return option.choices[int(place * len(option.choices))]
-        if option.low is None or option.high is None or kind < 0.4:
+        if option.low is None or option.high is None or kind < 0.35:
             return option.default
         if kind < 0.6:
-            return type(option.default)(option.low if place < 0.5 else option.high)
+            return type(option.default)(option.low if kind < 0.5 else option.high)
         # Half of the rest near the default's own size, where an option is used.
         high = option.high if kind < 0.8 else min(option.high, max(option.low, 4 * abs(option.default) + 1))
         inside = float(f"{option.low + place * (high - option.low):.4g}")
@@ -290,6 +305,33 @@ class _Dice:
     @staticmethod
     def _between(place: float, low: int, high: int) -> int:
         return low + int(place * (high - low + 1))
+
+
+@lru_cache(maxsize=4096)
+def _shares(block: int, decision: int) -> tuple[int, ...]:
+    """Return the sixteenth that each case of a block takes of a decision.
+
+    Four in a row take one of each quarter, and all that took the same quarter another quarter of that.
+    """
+    first, rest = random.Random(decision), random.Random(block << 32 | decision)
+    start = first.randrange(_BLOCK)
+    quarters = [_permuted(rest) for _ in range(_QUARTER)]
+    parts = [_permuted(rest) for _ in range(_QUARTER)]
+    _lead_with(quarters[0], start // _QUARTER)
+    _lead_with(parts[start // _QUARTER], start % _QUARTER)
+    return tuple(
+        _QUARTER * quarter + parts[quarter][row] for row, group in enumerate(quarters) for quarter in group
+    )
+
+
+def _permuted(source: random.Random) -> list[int]:
+    return source.sample(range(_QUARTER), _QUARTER)
+
+
+def _lead_with(order: list[int], value: int) -> None:
+    """Swap so that `value` comes first."""
+    place = order.index(value)
+    order[0], order[place] = order[place], order[0]
 
 
 class Smallest:
@@ -320,12 +362,16 @@ def inputs_of(
     formula: Formula, fmt: Format, family: str, seed: int, arrangement: Arrangement, options: dict[str, Any]
 ) -> tuple[Array, ...]:
     """Return arrays of the arranged shapes, each with the kind of numbers that its input takes."""
-    arrays = []
+    arrays: list[Array] = []
     for place, shape in enumerate(arrangement.shapes):
         kind, size = formula.kind(place), math.prod(shape)
         values = _of_kind(kind, family, seed + place, size, fmt, arrangement.classes, options)
         arrays.append(values.reshape(shape) if kind == "index" else values.reshape(shape).astype(fmt.dtype))
-    return tuple(arrays)
+    if formula.fit is None:
+        return tuple(arrays)
+    with np.errstate(all="ignore"):
+        fitted = formula.fit(tuple(widen(array) for array in arrays), options, fmt, seed)
+        return tuple(np.clip(fmt.round(part), -fmt.largest, fmt.largest).astype(fmt.dtype) for part in fitted)
 
 
 def _of_kind(
@@ -350,6 +396,9 @@ def _of_kind(
         return fmt.round(values)
     if kind == "interior":
         near_zero = 2.0 ** -rng.uniform(0.01, min(-fmt.emin, 30), size)
+        # One in eight anywhere above 0: the logarithm of the smaller ones is beyond any usual floor.
+        least = 2.0 ** -rng.uniform(0.01, -fmt.emin + fmt.precision - 1, size)
+        near_zero = np.where(rng.random(size) < 0.25, least, near_zero)
         near_one = 1 - 2.0 ** -rng.uniform(1, min(fmt.precision - 1, 30), size)
         return fmt.round(np.where(rng.random(size) < 0.5, near_zero, near_one))
     if kind == "parameter":
@@ -364,8 +413,24 @@ def _of_kind(
 def several_inputs(
     formula: Formula, fmt: Format, largest: int, *, fixed: dict[str, Any] | None = None
 ) -> st.SearchStrategy[Case]:
-    """Draw a case of a formula of several inputs, with axes of 1 to `largest` elements."""
-    return st.integers(0, 2**32 - 1).map(lambda seed: several_case(formula, fmt, largest, seed, fixed))
+    """Draw a case of a formula of several inputs, with axes of 1 to `largest` elements.
+
+    Cases that one strategy draws in a row share out every decision, see `_Dice`; a number that comes up again
+    gives the same case again.
+    """
+    seeds: dict[int, int] = {}
+    block = 0
+
+    def make(number: int) -> Case:
+        nonlocal block
+        if number not in seeds:
+            place = len(seeds) % _BLOCK
+            # The first number is always 0, and says nothing.
+            block = number if place == 1 else block
+            seeds[number] = block * _BLOCK + place
+        return several_case(formula, fmt, largest, seeds[number], fixed)
+
+    return st.integers(0, 2**28 - 1).map(make)
 
 
 def several_case(

@@ -135,7 +135,10 @@ class Formula:
     that are not differentiated: their gradient is None. `outputs` names what a value of several arrays
     returns. Where there are kinks between elements, either `touching(inputs, **options)` marks the elements
     of the first input that sit on one (with `reach`, those within that distance), or `extremes` are two
-    gradient texts, the lowest and the highest of the generalised gradient.
+    gradient texts, the lowest and the highest of the generalised gradient. `fit(inputs, options, format,
+    seed)` makes drawn inputs fit together, all of them real: a variance above the square of its mean, say.
+    `refusable(shapes, options)` says where an implementation may refuse with an error: the formula is
+    defined there, but a library may hold that nobody means it. Who answers is held to the truth.
     """
 
     name: str
@@ -165,6 +168,8 @@ class Formula:
     outputs: tuple[str, ...] = ("y",)
     touching: Callable[..., Any] | None = None
     extremes: tuple[Text, Text] | None = None
+    fit: Callable[..., tuple[Any, ...]] | None = None
+    refusable: Callable[..., bool] | None = None
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Evaluate the reference; arguments beyond the inputs are options, in the declared order.
@@ -197,6 +202,12 @@ class Formula:
             name: value if name in structural else exact_option(value)
             for name, value in {**known, **options}.items()
         }
+
+    def may_refuse(self, case: Case) -> bool:
+        """Whether an error is an answer, too."""
+        if self.refusable is None:
+            return False
+        return self.refusable([array.shape for array in case.inputs], self.complete(case.options))
 
     def kind(self, place: int) -> str:
         """Return what numbers the input at `place` takes."""

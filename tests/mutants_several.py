@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -88,11 +89,20 @@ _UFUNCS: dict[Any, dict[str, Operation]] = {
     np.matmul: {"off by 1e-6": lambda a, b: np.matmul(a, b) * (1 + 1e-6)},
     np.tanh: {"arctan": np.arctan},
 }
+
+
+def _over_one_less(*arguments: Any, **keywords: Any) -> Any:
+    """Return the variance over n - 1, which is 0/0 of a single value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.var(*arguments, **keywords, ddof=1)
+
+
 _FUNCTIONS: dict[Any, dict[str, Operation]] = {
     np.mean: {"sum": np.sum},
     np.sum: {"mean": np.mean, "off by 1e-6": lambda *a, **k: np.sum(*a, **k) * (1 + 1e-6)},
     np.var: {
-        "divides by n - 1": lambda *a, **k: np.var(*a, **k, ddof=1),
+        "divides by n - 1": lambda *a, **k: _over_one_less(*a, **k),
         "root": lambda *a, **k: np.std(*a, **k),
     },
     np.max: {"min": np.min},

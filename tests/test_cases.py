@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -203,6 +204,56 @@ def test_several_inputs_have_equal_lengths_on_equal_axes():
         lengths.add(tuple(sizes.values()))
         assert all(np.isfinite(array).all() for array in case.inputs)
     assert len(lengths) > 5
+
+
+def test_cases_in_a_row_share_out_every_decision():
+    for block, decision in itertools.product((0, 5, 2**28 - 1), (1, 2, 30)):
+        shares = cases._shares(block, decision)
+        assert sorted(shares) == list(range(16))
+        for start in range(0, 16, 4):
+            assert sorted(share // 4 for share in shares[start : start + 4]) == [0, 1, 2, 3]
+        assert shares[0] == cases._shares(0, decision)[0]
+
+
+def test_every_listed_value_of_an_option_comes_up_among_sixteen_cases():
+    sgd = get_formula("sgd")
+    for start in (0, 16, 4096):
+        found = [cases.several_case(sgd, FLOAT32, 8, seed).options for seed in range(start, start + 16)]
+        assert {options["maximize"] for options in found} == {False, True}
+        assert {options["velocity"] for options in found} == {False, True}
+        assert {options["lr"] for options in found} >= {1e-3, 0.1, 1.0, 0.0}
+        assert {options["t"] for options in found} == {1, 2, 10**6}
+
+
+def test_a_number_that_comes_up_again_gives_the_same_case_again():
+    found = drawn(cases.several_inputs(get_formula("dense"), FLOAT32, 8), 40)
+    assert len({case.seed for case in found}) == len(found)
+    assert [case.seed % 16 for case in found[:20]] == [*range(16), *range(4)]
+    assert len({case.seed // 16 for case in found[1:17]}) == 1
+    again = cases.several_case(get_formula("dense"), FLOAT32, 8, found[7].seed)
+    assert [a.tobytes() for a in again.inputs] == [a.tobytes() for a in found[7].inputs]
+
+
+def test_inputs_that_depend_on_one_another_are_fitted():
+    rmsprop, clip = get_formula("rmsprop"), get_formula("clip_by_norm")
+    for fmt, seed in itertools.product(FORMATS, range(16)):
+        _, _, square, mean, _ = cases.several_case(rmsprop, fmt, 9, seed).inputs
+        assert (widen(square) >= np.square(widen(mean))).all()
+    norms = []
+    for seed in range(3, 64, 4):
+        case = cases.several_case(clip, FLOAT64, 9, seed)
+        if case.options["p"] == 2 and case.options["max_norm"]:
+            norms.append(np.linalg.norm(case.inputs[0]) / case.options["max_norm"])
+    assert norms and all(0.7 < norm < 1.6 for norm in norms)
+
+
+@pytest.mark.parametrize("fmt", FORMATS, **BY_NAME)
+def test_probabilities_reach_below_every_floor_and_stay_inside(fmt):
+    loss = get_formula("binary_cross_entropy")
+    x = np.concatenate([widen(cases.several_case(loss, fmt, 33, s).inputs[0]).ravel() for s in range(16)])
+    assert (x >= 0).all() and (x <= 1).all()
+    floor = math.exp(-100) if fmt.least_subnormal < math.exp(-100) else 64 * fmt.least_subnormal
+    assert ((x > 0) & (x < floor)).any()
 
 
 def test_a_draw_that_hardly_varies_tells_nothing():

@@ -17,7 +17,7 @@ import numpy as np
 from gradcheck.arithmetic.ball import Ball, balls, precision, to_estimate
 from gradcheck.arithmetic.rounded import Model, Rounded, rounded
 from gradcheck.cases import binades
-from gradcheck.checks.examine import called, first_input, numbers, shown
+from gradcheck.checks.examine import REFUSED, called, first_input, numbers, shown
 from gradcheck.checks.legal import RUNGS, evaluated, judged_rungs, legal_answers
 from gradcheck.compare import breach, within
 from gradcheck.errors import GradcheckError, Undecided
@@ -76,6 +76,8 @@ def obeyed(each: Law, implementation: Implementation, formula: Formula, case: Ca
     except Unanswerable:
         return Evidence()
     except (Exception, SystemExit) as error:
+        if formula.may_refuse(case):
+            return REFUSED
         return _named(breach("raised", 1, first_input(case), shown(error)), each)
     if found is None:
         return Evidence()
@@ -151,9 +153,10 @@ def _counted(
     seen = np.isfinite(width)
     # An interval that says nothing about a number says nothing about a law.
     rung = np.where(seen, rung, 0)
-    widest = float(np.max(width, where=seen, initial=0.0))
-    resolution = widest / scale if scale else float(widest > 0) * np.inf
-    vacuous = not seen.any() or (widest >= scale and widest > 0)
+    # Nor does one as wide as anything that is compared: the others still do.
+    telling = seen & ((width < scale) | (width == 0))
+    widest = float(np.max(width, where=telling, initial=0.0))
+    resolution = widest / scale if scale else 0.0
     worst = None
     if seen.any():
         ratio = np.where(seen, np.nan_to_num(difference / np.where(width > 0, width, 1e-320), nan=np.inf), -1)
@@ -167,12 +170,12 @@ def _counted(
         point = first_input(case).input
         worst = Worst(point, pick[0], pick[1], error, bound, ulp, index, int(difference.size))
     return Evidence(
-        compared=0 if vacuous and not rung.any() else int(seen.sum()),
+        compared=int((telling | (rung > 0)).sum()),
         outside_stable=int((rung >= 1).sum()),
         outside_accepted=int((rung >= 2).sum()),
         outside_unstable=int((rung >= RUNGS).sum()),
         ulp=worst.ulp if worst else 0.0,
-        resolution=0.0 if vacuous else resolution,
+        resolution=resolution,
         worst=worst,
         explained_by=names,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -42,7 +43,8 @@ def legal_answers(fmt: Format, rung: str) -> Callable[..., tuple[Any, ...]]:
         if any(isinstance(array, Rounded) for array in inputs):
             parts = _of_intervals(formula, order, inputs, cotangent, options, fmt, rung)
         else:
-            query = Query(formula, order, fmt, tuple(inputs), options, cotangent)
+            # At ties a law holds for every choice, so for that of the texts, which no other one widens.
+            query = Query(replace(formula, extremes=None), order, fmt, tuple(inputs), options, cotangent)
             parts = tuple(_picked(bound, rung) for bound in _known(query))
         return tuple(Rounded(part.lo, part.hi, Model(FLOAT64), part.nan) for part in parts)
 

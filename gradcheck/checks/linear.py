@@ -45,11 +45,14 @@ def linear(implementation: Implementation, formula: Formula, case: Case) -> Evid
     case, matrix, cotangent = _prepared(implementation, formula, case)
     x = widen(case.inputs[0]).ravel()
     y = np.asarray(implementation.forward(case.inputs, case.options))
-    total = _held(widen(y).ravel(), matrix, x, case, "A x")
+    model = Model(case.format, implementation.flushes)
+    total = _held(widen(y).ravel(), matrix, x, case, model, "A x")
     if implementation.vjp is not None:
         gradient = implementation.vjp(case.inputs, cotangent, case.options)[0]
         total = total.merge(
-            _held(widen(np.asarray(gradient)).ravel(), matrix.T, widen(cotangent).ravel(), case, "Aᵀ c")
+            _held(
+                widen(np.asarray(gradient)).ravel(), matrix.T, widen(cotangent).ravel(), case, model, "Aᵀ c"
+            )
         )
     return _once(total, case)
 
@@ -65,7 +68,8 @@ def adjoint(implementation: Implementation, formula: Formula, case: Case) -> Evi
     x, c = widen(case.inputs[0]).ravel(), widen(cotangent).ravel()
     y = widen(np.asarray(implementation.forward(case.inputs, case.options))).ravel()
     back = widen(np.asarray(implementation.vjp(case.inputs, cotangent, case.options)[0])).ravel()
-    room = np.abs(c) @ _width(matrix, x, case.format) + np.abs(x) @ _width(matrix.T, c, case.format)
+    model = Model(case.format, implementation.flushes)
+    room = np.abs(c) @ _width(matrix, x, model) + np.abs(x) @ _width(matrix.T, c, model)
     with precision(_BITS):
         left, right = (to_estimate(np.sum(balls(a) * balls(b))) for a, b in ((y, c), (x, back)))
     # The room is itself a float64 sum of at most so many rounded terms.
@@ -124,15 +128,17 @@ def _product(matrix: Any, vector: Any) -> Any:
     return np.matmul(matrix, vector)
 
 
-def _width(matrix: Float64Array, vector: Float64Array, fmt: Format) -> Float64Array:
-    interval = _product(*(rounded(array, Model(fmt)) for array in (matrix, vector))).stored()
+def _width(matrix: Float64Array, vector: Float64Array, model: Model) -> Float64Array:
+    interval = _product(*(rounded(array, model) for array in (matrix, vector))).stored()
     return np.asarray(interval.hi - interval.lo)
 
 
-def _held(got: Float64Array, matrix: Float64Array, vector: Float64Array, case: Case, what: str) -> Evidence:
+def _held(
+    got: Float64Array, matrix: Float64Array, vector: Float64Array, case: Case, model: Model, what: str
+) -> Evidence:
     with precision(_BITS):
         truth = to_estimate(_product(balls(matrix), balls(vector)))
-    interval = _product(*(rounded(array, Model(case.format)) for array in (matrix, vector))).stored()
+    interval = _product(*(rounded(array, model) for array in (matrix, vector))).stored()
     return _judged(got, truth, interval, case, what)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradcheck.arithmetic.plain import evaluate
 from gradcheck.arithmetic.rounded import Model, Rounded
 from gradcheck.arithmetic.scalars import other_way
-from gradcheck.checks.examine import called, factors, first_input, numbers, output_name, shown
+from gradcheck.checks.examine import REFUSED, called, factors, first_input, numbers, output_name, shown
 from gradcheck.checks.reference import key_of
 from gradcheck.compare import breach
 from gradcheck.errors import GradcheckError
@@ -32,6 +32,8 @@ def kinds_of_answers(implementation: Implementation, formula: Formula, case: Cas
     try:
         outputs = called(implementation, formula, case, order, cotangent, ())
     except (Exception, SystemExit) as error:
+        if formula.may_refuse(case):
+            return REFUSED
         return breach("raised", 1, first_input(case), shown(error))
     accepted, intervals = _known(formula, case, order, cotangent, implementation.flushes)
     finite = all(np.isfinite(widen(a)).all() for a in case.inputs if a.dtype.kind not in "iub")
@@ -80,7 +82,7 @@ def _counted(got: Float64Array, wrong: NDArray[np.bool_], case: Case, name: str)
         return Evidence(compared=int(got.size), cases=1)
     index = int(np.argmax(wrong))
     worst = Worst(
-        tuple(float(v) for v in widen(case.inputs[0]).ravel()[:8]),
+        tuple(float(v) for v in _spoilt(case).ravel()[:8]),
         float(got.ravel()[index]),
         np.nan,
         np.inf,
@@ -93,6 +95,12 @@ def _counted(got: Float64Array, wrong: NDArray[np.bool_], case: Case, name: str)
     kinds = _kind(got)[wrong]
     kind = "nan" if (kinds == NAN).any() else "infinity"
     return breach(kind, int(wrong.sum()), worst)
+
+
+def _spoilt(case: Case) -> Float64Array:
+    """Return the first input that holds a number that is not finite, or the first one."""
+    wide = [widen(array) for array in case.inputs]
+    return next((array for array in wide if not np.isfinite(array).all()), wide[0])
 
 
 def _kind(values: Float64Array) -> NDArray[np.int64]:

@@ -32,7 +32,7 @@ class Row:
 def special(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
     """Examine value and gradient at the nine special points, with the options of the case; one by one too.
 
-    A formula of several inputs gets each of them at one place of its first input.
+    A formula of several inputs gets each of them at one place of one of its inputs.
     """
     if not formula.elementwise:
         return poisoned(implementation, formula, case)
@@ -46,24 +46,32 @@ def special(implementation: Implementation, formula: Formula, case: Case) -> Evi
 
 
 def poisoned(implementation: Implementation, formula: Formula, case: Case) -> Evidence:
-    """Put an infinity, NaN or an extreme number at one place of the first input and compare what it does.
+    """Put an infinity, NaN or an extreme number at one place of one input and compare what it does.
+
+    Which input takes which number goes round, from case to case and from one number to the next.
 
     A result is finite, infinite of one sign, or NaN: it has to be what one of the formula's listed texts
     gives there in IEEE arithmetic. Finite results are held to the bound wherever it says anything.
     """
     total = Evidence()
+    kinds = [formula.kind(k) for k in range(len(case.inputs))]
+    taking = [k for k, kind in enumerate(kinds) if case.inputs[k].size and (k == 0 or kind in _TAKING)]
     for order in (VALUE, DERIVATIVE) if implementation.vjp else (VALUE,):
         for place, point in enumerate(_points(case)):
-            spoilt = case.inputs[0].copy()
-            if not spoilt.size or not _is_asked(formula, point):
+            if not taking or not _is_asked(formula, point):
                 continue
+            k = taking[(case.seed + place) % len(taking)]
+            spoilt = case.inputs[k].copy()
             spoilt.flat[(case.seed + place) % spoilt.size] = point
-            part = replace(
-                case, inputs=(spoilt, *case.inputs[1:]), specials=1, detail=f"{point!r} in {case.detail}"
-            )
+            inputs = (*case.inputs[:k], spoilt, *case.inputs[k + 1 :])
+            part = replace(case, inputs=inputs, specials=1, detail=f"{point!r} in {case.detail}")
             total = total.merge(kinds_of_answers(implementation, formula, part, order))
     families = {case.family: total.compared}
     return replace(total, cases=1, vacuous_cases=int(total.compared == 0), families=families)
+
+
+# Beside the first input, those of whose numbers none is out of range.
+_TAKING = ("real", "parameter")
 
 
 def _points(case: Case) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,7 @@ from gradcheck.formulas.optimizer_parts import (
     scaled_ratio,
 )
 from gradcheck.formulas.parts import accepted, stable, unstable
-from gradcheck.records import VALUE, Formula, Option
+from gradcheck.records import VALUE, Arrangement, Choose, Formula, Option
 
 _LR = Option("lr", 1e-3, low=0.0, high=1e6)
 _BETA1 = Option("beta1", 0.9, low=0.0, high=BELOW_ONE)
@@ -276,7 +277,7 @@ NADAM = Formula(
         T,
     ),
     variants=(unstable(VALUE, "the product of the momenta kept in float32", _nadam_with_single_product),),
-    arrange=arrange(4, dict(**_DRAWN, momentum_decay=numbers("4e-3 4e-3 0 1"), decoupled=FLAG), scalars=1),
+    arrange=arrange(4, dict(**_DRAWN, momentum_decay=numbers("4e-3 1 1 0"), decoupled=FLAG), scalars=1),
     families=FAMILIES,
     hazards=(_SMALL_SQUARES,),
 )
@@ -349,6 +350,13 @@ def _radam_early(weight: Any, gradient: Any, mean: Any, square: Any, **options: 
     return _rectified_step(True, weight, gradient, mean, square, **options)
 
 
+def _arrange_radam(choose: Choose) -> Arrangement:
+    """Every other case is where ρ passes 5: between the fifth and the sixth step with β₂ near 1."""
+    drawn = arrange(4, {**_DRAWN, "decoupled": FLAG})(choose)
+    near, beta2, t = choose.choice(FLAG), choose.choice(numbers("0.999 0.99")), choose.choice((5, 5, 6))
+    return replace(drawn, options={**drawn.options, **({"beta2": beta2, "t": t} if near else {})})
+
+
 RADAM = Formula(
     name="radam",
     title="Rectified Adam",
@@ -374,8 +382,7 @@ RADAM = Formula(
         # (√v' + ε)(1-β₁ᵗ)/(η r √(1-β₂ᵗ)) overflows where its reciprocal is an ordinary number.
         unstable(VALUE, "the reciprocal of the root over the rate", _radam_by_reciprocal),
     ),
-    # ρ passes 5 between the fifth and the sixth step with β₂ = 0.999.
-    arrange=arrange(4, dict(**{**_DRAWN, "t": (*STEPS, 5, 6)}, decoupled=FLAG)),
+    arrange=_arrange_radam,
     families=FAMILIES,
     hazards=(_SMALL_SQUARES,),
 )

@@ -54,7 +54,7 @@ RESIDUAL = Formula(
     inputs=("x", "branch"),
     axes=(("N", "n"), ("N", "n")),
     options=(Option("scale", 1.0, low=-4.0, high=4.0),),
-    families=("plain", "moderate", "grid", "offset", "scaled", "subnormal"),
+    families=("plain", "moderate", "grid", "ties", "offset", "scaled", "subnormal"),
     hazards=("a branch that nearly undoes its input cancels",),
 )
 

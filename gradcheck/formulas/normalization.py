@@ -8,6 +8,10 @@ Vedaldi & Lempitsky, Instance Normalization, 2016; Wu & He, Group Normalization,
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from gradcheck.errors import UsageError
 from gradcheck.formulas.centred import (
     View,
@@ -20,8 +24,8 @@ from gradcheck.formulas.centred import (
 from gradcheck.formulas.parts import unstable
 from gradcheck.records import SECOND, Arrangement, Choose, Formula, Option
 
-FAMILIES = ("plain", "moderate", "grid", "scaled", "large mean", "constant")
-EPSILONS = (1e-5, 1e-5, 1e-3, 1e-12, 0.25, 1e-30)
+FAMILIES = ("plain", "plain", "moderate", "grid", "scaled", "large mean", "constant")
+EPSILONS = (1e-5, 1e-3, 1e-12, 0.25, 0.25, 0.0, 1e-30)
 HAZARDS = (
     "E[x²] - E[x]² loses all digits of the variance once mean/deviation reaches 1/√u, and may be negative",
     "with ε = 0 and no variance it is 0/0: β is the limit for ε → 0, NaN is what the formula says",
@@ -47,16 +51,25 @@ def _batch(shape: tuple[int, ...], affine: bool = True) -> View:
 
 
 def batch_shape(choose: Choose) -> tuple[int, ...]:
-    """Return a shape with several values per channel: torch refuses a single one."""
+    """Return a shape with several values per channel."""
     if choose.choice((True, False)):
         return choose.size(2, 33), choose.size(1, 4)
     return _image(choose, choose.size(1, 5), choose.size(1, 4), least=2)
 
 
 def _arrange_batch(choose: Choose) -> Arrangement:
+    """One case in eight has a single value per channel."""
     shape = batch_shape(choose)
+    if choose.integer(0, 7) == 7:
+        shape = (1, shape[1])
     options = {"affine": choose.choice((True, False)), "eps": choose.choice(EPSILONS)}
     return Arrangement((shape, (shape[1],), (shape[1],)), options)
+
+
+def _refusable(shapes: Sequence[tuple[int, ...]], options: Mapping[str, Any]) -> bool:
+    """A single value per channel gives β, and ε = 0 is the formula without ε: torch takes neither."""
+    shape = shapes[0]
+    return math.prod(shape) == shape[1] or options["eps"] == 0
 
 
 BATCH_NORM = Formula(
@@ -70,6 +83,7 @@ BATCH_NORM = Formula(
     kinds=PARAMETERS,
     options=(EPS, AFFINE),
     arrange=_arrange_batch,
+    refusable=_refusable,
     families=FAMILIES,
     variants=variants(_batch, per_mean=True),
     hazards=HAZARDS,

@@ -15,7 +15,7 @@ from gradcheck.arithmetic.scalars import either, in_doubles
 from gradcheck.records import Arrangement, Choose, Option
 
 # Without exact zeros: an epsilon of zero is drawn too, and 0/0 has no value.
-FAMILIES = ("plain", "moderate", "offset", "scaled")
+FAMILIES = ("plain", "plain", "moderate", "offset", "scaled")
 STEPS = (1, 2, 3, 10, 10**3, 10**6)
 # The range of a factor of an average that decays.
 BELOW_ONE = 1 - 2.0**-53
@@ -36,9 +36,9 @@ def numbers(text: str) -> tuple[float, ...]:
 
 FLAG = (False, True)
 # What shows a mistake comes more often than what hides it.
-RATES = numbers("1e-3 0.1 0.1 1 1 0")
-DECAYS = numbers("0 0 0.01 0.5")
-EPSILONS = numbers("1e-8 1e-3 1e-3 0")
+RATES = numbers("1e-3 0.1 1 1 1 0")
+DECAYS = numbers("0 0.01 0.5 0.5")
+EPSILONS = numbers("1e-8 1e-3 0.25 0.25 0.25 0")
 FIRST_BETAS = (*numbers("0.9 0.9 0.5 0.3 0"), 1 - 2.0**-20)
 SECOND_BETAS = (*numbers("0.999 0.999 0.99 0.5 0"), 1 - 2.0**-20)
 

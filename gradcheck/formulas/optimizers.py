@@ -5,11 +5,13 @@ The family of Adam has a file of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gradcheck.arithmetic.scalars import either, in_doubles
+from gradcheck.formats import Format
 from gradcheck.formulas import adam_family
 from gradcheck.formulas.optimizer_parts import (
     BELOW_ONE,
@@ -67,22 +69,22 @@ def _sgd(
 
 def _arrange_sgd(choose: Choose) -> Arrangement:
     """Nesterov's form goes with momentum and without dampening."""
+    form = choose.choice((*("plain", "momentum"), *("dampened", "nesterov") * 3))
     drawn = arrange(
         3,
         dict(
             lr=RATES,
-            momentum=numbers("0.9 0.9 0.5 0"),
-            dampening=numbers("0.5 0 1"),
+            momentum=numbers("0.9 0.5"),
+            dampening=numbers("0.5 0.5 1"),
             weight_decay=DECAYS,
-            nesterov=(False, False, True),
             maximize=FLAG,
             t=(1, 1, 2, 10**6),
         ),
     )(choose)
-    options = dict(drawn.options)
-    if options["momentum"] == 0:
-        options["nesterov"] = False
-    if options["nesterov"]:
+    options = {**drawn.options, "nesterov": form == "nesterov"}
+    if form == "plain":
+        options["momentum"] = 0.0
+    elif form != "dampened":
         options["dampening"] = 0.0
     return Arrangement(drawn.shapes, options)
 
@@ -203,6 +205,38 @@ def _rmsprop(
     return weight - lr * buffer, square, mean, buffer
 
 
+def _above_the_mean(
+    inputs: tuple[Any, ...], options: Mapping[str, Any], fmt: Format, seed: int
+) -> tuple[Any, ...]:
+    """Averages over the same gradients have v ≥ m²; where both are close, trajectories take them."""
+    weight, gradient, square, mean, buffer = inputs
+    most = fmt.largest**0.5 / 4
+    mean = np.clip(mean, -most, most)
+    # A square that underflows is below that of its mean.
+    mean = np.where(2 * np.square(mean) < fmt.least_normal, 0.0, mean)
+    return weight, gradient, square + 2 * np.square(mean), mean, buffer
+
+
+def _arrange_rmsprop(choose: Choose) -> Arrangement:
+    """Centered, an α of 0 leaves nothing to divide by."""
+    drawn = arrange(
+        5,
+        dict(
+            lr=RATES,
+            alpha=numbers("0.99 0.9 0.5 0"),
+            eps=EPSILONS,
+            weight_decay=DECAYS,
+            momentum=numbers("0 0.9 0.5"),
+            centered=FLAG,
+            maximize=FLAG,
+        ),
+    )(choose)
+    options = dict(drawn.options)
+    if options["centered"] and options["alpha"] == 0:
+        options["alpha"] = 0.5
+    return Arrangement(drawn.shapes, options)
+
+
 RMSPROP = Formula(
     name="rmsprop",
     title="RMSProp",
@@ -223,20 +257,9 @@ RMSPROP = Formula(
         PLACEMENT,
         VELOCITY,
     ),
-    # Centered ones need v >= m², which no independent draw keeps: trajectories take them.
-    arrange=arrange(
-        5,
-        dict(
-            lr=RATES,
-            alpha=numbers("0.99 0.9 0.5 0"),
-            eps=EPSILONS,
-            weight_decay=DECAYS,
-            momentum=numbers("0 0.9 0.5"),
-            centered=(False,),
-            maximize=FLAG,
-        ),
-    ),
+    arrange=_arrange_rmsprop,
     families=FAMILIES,
+    fit=_above_the_mean,
     hazards=("centered: the difference of the squares cancels",),
     article="F16",
 )

@@ -110,8 +110,8 @@ L1_PENALTY = Formula(
 
 def _arrange_decoupled(choose: Choose) -> Arrangement:
     options = {
-        "rate": choose.choice((1, 10, 100, 500, 1000)) / 1000,
-        "decay": choose.choice(_DECAYS[:-2]),
+        "rate": choose.choice((1, 10, 100, 500, 1000, 1000)) / 1000,
+        "decay": choose.choice((*_DECAYS[:-2], 0.5, 0.5)),
     }
     return Arrangement((_of_weight(choose),), options)
 

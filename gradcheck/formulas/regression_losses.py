@@ -192,7 +192,7 @@ def _at_beta(inputs: tuple[Any, Any], *, beta: Any, reach: float = 0.0, **_: Any
 def _with_beta(choose: Choose) -> Arrangement:
     """Half of the draws take β = 1 or β = 0; a β that a format rounds to 0 would be a third matter."""
     shape = some_axes(choose)
-    beta = choose.choice((1.0, 0.0, 0.25)) if choose.integer(0, 1) else choose.integer(1, 128) / 16
+    beta = choose.choice((1.0, 0.0, 0.0, 0.25)) if choose.integer(0, 1) else choose.integer(1, 128) / 16
     return Arrangement((shape, shape), {"beta": beta})
 
 
@@ -206,7 +206,7 @@ SMOOTH_L1_LOSS = Formula(
     inputs=_PAIR,
     options=(Option("beta", 1.0, 0.0, 8.0), REDUCTION),
     arrange=_with_beta,
-    families=_FAMILIES,
+    families=(*_FAMILIES, "ties"),
     touching=_at_beta,
     variants=(
         accepted(DERIVATIVE, _SHARED_FIRST, _smooth_l1_vjp_shared_first),

@@ -22,16 +22,32 @@ _TIMES = (0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 20, 24, 32, 60)
 _FAMILIES = ("plain", "moderate", "scaled")
 
 
-def _arrange(values: Mapping[str, Sequence[Any]]) -> Callable[[Choose], Arrangement]:
+_Marks = Callable[[Mapping[str, Any]], Sequence[int]]
+
+
+def _arrange(values: Mapping[str, Sequence[Any]], marks: _Marks) -> Callable[[Choose], Arrangement]:
+    """Every other step is at, before or after one where the schedule turns."""
+
     def arranged(choose: Choose) -> Arrangement:
         options = {name: choose.choice(listed) for name, listed in values.items()}
-        return Arrangement(((choose.size(high=4),),), options)
+        shape = (choose.size(high=4),)
+        turn = choose.choice(marks(options)) + choose.choice((0, 0, 0, -1, 1))
+        t = choose.choice((options["t"], turn))
+        return Arrangement((shape,), {**options, "t": min(max(t, 0), options.get("total", 2**53) - 1)})
 
     return arranged
 
 
 def _schedule(
-    name: str, title: str, equation: str, source: str, value: Any, options: Any, drawn: Any, *variants: Any
+    name: str,
+    title: str,
+    equation: str,
+    source: str,
+    value: Any,
+    options: Any,
+    drawn: Any,
+    *variants: Any,
+    marks: _Marks = lambda options: (0,),
 ) -> Formula:
     return Formula(
         name=name,
@@ -46,7 +62,7 @@ def _schedule(
         variants=variants,
         # An infinite rate, or none at all, is no rate.
         domain=(-(2.0**1000), 2.0**1000),
-        arrange=_arrange(drawn),
+        arrange=_arrange(drawn, marks),
         families=_FAMILIES,
         article="F19",
     )
@@ -89,6 +105,7 @@ STEP_LR = _schedule(
         _STEPWISE,
         lambda rate, *, gamma, step_size, t: _multiplied(rate, gamma, t // step_size),
     ),
+    marks=lambda options: (options["step_size"], 3 * options["step_size"]),
 )
 
 
@@ -114,6 +131,7 @@ MULTI_STEP_LR = _schedule(
         _STEPWISE,
         lambda rate, *, gamma, milestones, t: _multiplied(rate, gamma, _passed(milestones, t)),
     ),
+    marks=lambda options: options["milestones"],
 )
 
 
@@ -172,6 +190,7 @@ COSINE_ANNEALING_LR = _schedule(
     (_ETA_MIN, _PERIOD),
     {"eta_min": _FLOORS, "period": (1, 4, 10, 50), "t": _TIMES},
     accepted(VALUE, _STEPWISE, _cosine_from_step_to_step),
+    marks=lambda options: (options["period"], 2 * options["period"]),
 )
 
 
@@ -195,6 +214,7 @@ COSINE_WARM_RESTARTS = _schedule(
     _cosine_warm_restarts,
     (_ETA_MIN, _PERIOD, Option("factor", 1, low=1, high=2**20, structural=True)),
     {"eta_min": _FLOORS, "period": (1, 4, 10), "factor": (1, 2, 3), "t": _TIMES},
+    marks=lambda options: tuple(k * options["period"] for k in (1, 1, 1 + options["factor"])),
 )
 
 
@@ -233,6 +253,7 @@ LINEAR_LR = _schedule(
     (_START, Option("end", 1.0, low=0.0, high=1.0), _LENGTH),
     {"start": _STARTS, "end": numbers("1 0.5 0"), "length": (1, 5, 16), "t": _TIMES},
     accepted(VALUE, _STEPWISE, _linear_from_step_to_step),
+    marks=lambda options: (options["length"],),
 )
 
 
@@ -276,6 +297,7 @@ ONE_CYCLE_LR = _schedule(
         "strategy": ("cos", "linear"),
         "t": _TIMES,
     },
+    marks=lambda options: (options["total"] - 1, int(options["up"] * options["total"]) - 1),
 )
 
 
@@ -326,6 +348,7 @@ WARM_UP_CHAIN = _schedule(
         "t": _TIMES,
     },
     accepted(VALUE, _STEPWISE, _chain_from_step_to_step),
+    marks=lambda options: (options["length"], options["length"] + options["period"]),
 )
 
 FORMULAS = (

@@ -16,7 +16,7 @@ from gradcheck.records import DERIVATIVE, SECOND, VALUE, Arrangement, Choose, Fo
 
 INF = math.inf
 _SOURCE = "Blanchard, Higham & Higham, IMA Journal of Numerical Analysis 41, 2021"
-_FAMILIES = ("plain", "saturated", "offset", "large mean", "scaled", "ties", "constant")
+_FAMILIES = ("plain", "saturated", "offset", "large mean", "scaled", "ties", "constant", "thresholds")
 _AXIS = (Option("axis", -1, structural=True),)
 # A row's length is bounded by the run; the other axes only repeat it.
 _ROWS = 3

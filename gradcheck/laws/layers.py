@@ -77,6 +77,12 @@ def the_gradient_of_a_window_goes_to_its_elements_whole(f: Speaker, inputs: Any,
     return np.sum(gradient), np.sum(c), np.sum(np.abs(c))
 
 
+def the_gradient_at_ties_is_handed_on_whole(f: Speaker, inputs: Any, options: Any) -> Any:
+    """Σ dx = Σ c where most windows hold equal elements: whoever gets it, nothing is lost or doubled."""
+    x = np.abs(f.numbers(inputs[0].shape, 1)) > 1
+    return the_gradient_of_a_window_goes_to_its_elements_whole(f, (x.astype(np.float64),), options)
+
+
 def the_backward_pass_drops_by_the_same_mask(f: Speaker, inputs: Any, options: Any) -> Any:
     """The gradient is dropout of the cotangent, by the mask of the forward pass."""
     x, mask = inputs
@@ -106,6 +112,7 @@ LAWS = (
     Law(_CONVOLUTIONS, a_convolution_is_a_matrix),
     Law(("dense", *_CONVOLUTIONS, *_AVERAGES), a_sum_of_inputs_gives_the_sum_of_results),
     Law((*_MAXIMA, *_AVERAGES), the_gradient_of_a_window_goes_to_its_elements_whole, gradient=True),
+    Law(_MAXIMA, the_gradient_at_ties_is_handed_on_whole, gradient=True),
     Law(("dropout",), the_backward_pass_drops_by_the_same_mask, gradient=True),
     Law(("dropout",), a_mask_and_its_opposite_average_to_the_input),
 )

@@ -158,3 +158,25 @@ def test_subnormal_numbers_may_become_zero_only_where_that_is_declared(name):
     assert seen.verdict is Verdict.ACCURATE and "declares" in seen.notes[0]
     off = replace(declared, forward=lambda *given: flushing(*given) * np.float32(1.001))
     assert value(off, get_formula(name), case).verdict is Verdict.WRONG
+
+
+def test_what_a_formula_lets_be_refused_may_be_refused_but_not_answered_wrongly():
+    batch_norm = get_formula("batch_norm")
+    one = np.full((1, 3), 2.0), np.full(3, 1.5), np.full(3, 0.5)
+    options = {"eps": 1e-3, "affine": True}
+
+    def refuse(inputs, options):
+        raise ValueError("more than one value per channel, please")
+
+    def lie(inputs, options):
+        return 0 * inputs[0]
+
+    case = Case("plain", FLOAT64, one, options=options)
+    verdicts = {
+        forward: value(subject("batch_norm", FLOAT64, forward=forward), batch_norm, case).verdict
+        for forward in (refuse, lie)
+    }
+    assert verdicts == {refuse: Verdict.VACUOUS, lie: Verdict.WRONG}
+    assert "refused" in value(subject("batch_norm", FLOAT64, forward=refuse), batch_norm, case).notes[0]
+    two = replace(case, inputs=(np.array([[1.0, 2, 3], [4, 5, 7]]), *one[1:]))
+    assert value(subject("batch_norm", FLOAT64, forward=refuse), batch_norm, two).verdict is Verdict.WRONG

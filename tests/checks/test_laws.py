@@ -112,6 +112,7 @@ LIARS = {
     "a_convolution_is_a_matrix": ("conv1d", plus(0.25), None),
     "a_sum_of_inputs_gives_the_sum_of_results": ("dense", plus(0.25), None),
     "the_gradient_of_a_window_goes_to_its_elements_whole": ("max_pool1d", None, gradient(0, more)),
+    "the_gradient_at_ties_is_handed_on_whole": ("max_pool2d", None, gradient(0, more)),
     "the_backward_pass_drops_by_the_same_mask": ("dropout", None, gradient(0, lambda g, inputs, c: c)),
     "a_mask_and_its_opposite_average_to_the_input": ("dropout", times(0.5), None),
     "a_shift_of_the_input_changes_nothing": ("batch_norm", channel_means, None),
@@ -269,6 +270,17 @@ def test_a_nan_does_not_pass():
     lying = liar(formula, FLOAT32, lambda y, inputs, options: widen(y) * np.nan)
     (odd,) = laws_of("tanh")
     assert seen(formula, FLOAT32, lambda case: obeyed(odd, lying, formula, case), 2).verdict is Verdict.WRONG
+
+
+def test_an_element_that_decides_nothing_does_not_silence_the_others():
+    softsign, largest = get_formula("softsign"), float(FLOAT32.largest)
+    (odd,) = laws_of("softsign")
+    x = np.array([0.5, -2.0, largest, -largest], np.float32)
+    case = cases.Case("plain", FLOAT32, (x,))
+    honest = law(NUMPY.implement(softsign, FLOAT32), softsign, case)
+    assert honest.verdict is Verdict.ACCURATE and 0 < honest.compared < 4 and honest.resolution < 1e-5
+    lying = liar(softsign, FLOAT32, plus(2.0**-12))
+    assert obeyed(odd, lying, softsign, case).verdict is Verdict.WRONG
 
 
 def test_broken_laws_have_codes():

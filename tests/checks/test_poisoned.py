@@ -56,3 +56,30 @@ def test_an_implementation_that_raises_is_a_finding():
     honest = get_subject("numpy").implement(DENSE, FLOAT64)
     found = special(replace(honest, forward=refuse, vjp=None), DENSE, case(FLOAT64))
     assert found.breaches["raised"] and "not finite" in found.notes[0]
+
+
+def test_every_input_takes_its_turn():
+    honest = get_subject("numpy").implement(DENSE, FLOAT64)
+    met: set[int] = set()
+
+    def forward(inputs, options):
+        met.update(k for k, array in enumerate(inputs) if not np.isfinite(array).all())
+        return honest.forward(inputs, options)
+
+    special(replace(honest, forward=forward, vjp=None), DENSE, replace(case(FLOAT64), seed=0))
+    assert met == {0, 1}
+    special(replace(honest, forward=forward, vjp=None), DENSE, replace(case(FLOAT64), seed=1))
+    assert met == {0, 1, 2}
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_nan_that_is_passed_over_is_caught_in_every_input(place):
+    honest = get_subject("numpy").implement(DENSE, FLOAT64)
+
+    def forward(inputs, options):
+        kept = [np.nan_to_num(array) if k == place else array for k, array in enumerate(inputs)]
+        return honest.forward(tuple(kept), options)
+
+    liar = replace(honest, forward=forward, vjp=None)
+    verdicts = [special(liar, DENSE, replace(case(FLOAT64), seed=seed)).verdict for seed in range(3)]
+    assert Verdict.WRONG in verdicts

@@ -36,6 +36,12 @@ def seen(check, formula, fmt, implementation=None, largest=9, prepare=lambda cas
     return total
 
 
+def by_the_processor(implementation):
+    """Some processors' dot products of bfloat16 read subnormal numbers as zero, and torch uses these."""
+    dot = implementation.subject == CPU.name and implementation.format is BFLOAT16
+    return replace(implementation, flushes=True) if dot else implementation
+
+
 def array(*values):
     return np.array(values, dtype=np.float64)
 
@@ -140,7 +146,7 @@ def test_the_gradients_are_proven(formula):
 @pytest.mark.parametrize("subject", [NUMPY, CPU], ids=lambda s: s.name)
 @pytest.mark.parametrize("fmt", [FLOAT32, BFLOAT16], ids=lambda f: f.name)
 def test_right_programs_pass_in_silence(formula, subject, fmt):
-    made = subject.implement(formula, fmt)
+    made = by_the_processor(subject.implement(formula, fmt))
     for check in (checks.value, checks.derivative):
         assert seen(check, formula, fmt, made).verdict is Verdict.ACCURATE
 
@@ -241,7 +247,7 @@ def zeros_around(case):
 @pytest.mark.parametrize("formula", BOTH, ids=lambda f: f.name)
 @pytest.mark.parametrize("fmt", [FLOAT32, BFLOAT16], ids=lambda f: f.name)
 def test_a_convolution_is_a_matrix_and_its_gradient_the_transpose(formula, fmt):
-    made = CPU.implement(formula, fmt)
+    made = by_the_processor(CPU.implement(formula, fmt))
     assert seen(linear, formula, fmt, made, 4, zeros_around).verdict is Verdict.ACCURATE
     assert seen(adjoint, formula, fmt, made, 4, zeros_around).verdict is Verdict.ACCURATE
 

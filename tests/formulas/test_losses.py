@@ -215,9 +215,8 @@ def by_subtraction(x, target, weight, *, ignore_index, label_smoothing, reductio
 
 
 def by_relative_entropy(x, target, weight, *, floor, reduction):
-    return reduce(
-        weight * (scipy.special.xlogy(-target, x) - scipy.special.xlog1py(1 - target, -x)), reduction
-    )
+    positive = np.where(x < np.exp(floor), -floor * target, scipy.special.xlogy(-target, x))
+    return reduce(weight * (positive - scipy.special.xlog1py(1 - target, -x)), reduction)
 
 
 def by_logaddexp(x, target, weight, pos_weight, *, reduction):

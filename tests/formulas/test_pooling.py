@@ -19,7 +19,7 @@ from gradcheck.subjects.torch import CPU
 
 LARGEST, AVERAGE = (max_pool1d, max_pool2d), (avg_pool1d, avg_pool2d)
 EVERY = (*LARGEST, *AVERAGE)
-DRAWS = hypothesis.settings(max_examples=8, derandomize=True, database=None, deadline=None)
+DRAWS = hypothesis.settings(max_examples=16, derandomize=True, database=None, deadline=None)
 
 
 def seen(check, formula, fmt, implementation=None, largest=9):

@@ -123,7 +123,9 @@ def test_torch_and_our_own_text_stay_silent(formula, fmt) -> None:
     for subject, several in ((NUMPY, (checks.derivative,)), (CPU, (checks.second, checks.layout))):
         for check in several:
             found = seen(check, formula, fmt, subject.implement(formula, fmt), draws=8)
-            assert found.verdict in GOOD, (subject.name, check.__name__, found.worst)
+            # The bounds of a second derivative in bfloat16 are often as wide as what is there.
+            good = (*GOOD, Verdict.VACUOUS) if (check, fmt) == (checks.second, BFLOAT16) else GOOD
+            assert found.verdict in good, (subject.name, check.__name__, found.worst)
 
 
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda f: f.name)
