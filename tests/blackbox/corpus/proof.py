@@ -71,10 +71,14 @@ def observe(f: Any, inputs: Sequence[Any], what: str, cotangent: Cotangent = dra
         return [y.detach() for y in outputs]
     weights = [cotangent(y.detach(), k) for k, y in enumerate(outputs)]
     wanted = differentiable(f, xs)
+    if what == "second":
+        weights = [w.requires_grad_() for w in weights]
     first = gradients(outputs, wanted, weights, what == "second")
     if what == "gradient":
         return [g.detach() for g in first]
-    second = gradients(first, wanted, [drawn(g.detach(), 50 + k) for k, g in enumerate(first)], False)
+    second = gradients(
+        first, [*wanted, *weights], [drawn(g.detach(), 50 + k) for k, g in enumerate(first)], False
+    )
     return [g.detach() for g in second]
 
 
