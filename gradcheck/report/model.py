@@ -193,24 +193,43 @@ _POPULATIONS = {"correct": "false alarms", "liars": "detection"}
 
 
 def _rates(data: Any) -> tuple[Rate, ...]:
+    """Return a row for each population and, below it, one for each of its groups."""
     if not isinstance(data, Mapping):
         return ()
-    return tuple(
-        Rate(_POPULATIONS.get(key, name(key)), _rate(key, row))
-        for key, row in data.items()
-        if isinstance(row, Mapping)
-    )
+    rows = []
+    for key, row in data.items():
+        if not isinstance(row, Mapping):
+            continue
+        label = _POPULATIONS.get(key, name(key))
+        rows.append(Rate(label, _rate(key, row)))
+        groups = row.get("groups")
+        for group, part in groups.items() if isinstance(groups, Mapping) else ():
+            if isinstance(part, Mapping):
+                rows.append(Rate(f"{label}, {name(group)}", _rate(key, part)))
+    return tuple(rows)
 
 
 def _rate(key: str, row: Mapping[str, Any]) -> str:
     """Return one population in words; keys that are not known are printed as they come."""
-    calls, alarms, upper = row.get("calls"), row.get("alarms"), row.get("upper")
+    calls, alarms, caught = row.get("calls"), row.get("alarms"), row.get("caught")
     if key == "correct" and isinstance(calls, int) and isinstance(alarms, int):
-        bound = f"; the rate is at most {_rate_figure(upper)} with 95 % confidence (Clopper–Pearson)"
-        return f"{plural(alarms, 'false alarm')} in {plural(calls, 'call')} of correct implementations" + (
-            bound if as_float(upper) is not None else ""
-        )
-    return ", ".join(f"{name(k)} {figure(v)}" for k, v in row.items())
+        said = f"{plural(alarms, 'false alarm')} in {plural(calls, 'call')} of correct implementations"
+        return said + _at_most("the rate is", row) + _further(row, ("unstable", "undecided"))
+    if key == "liars" and isinstance(calls, int) and isinstance(caught, int):
+        said = f"{count(caught)} of {plural(calls, 'call')} of wrong implementations told"
+        return said + _at_most("misses are", row) + _further(row, ("called wrong", "by hand", "by mutation"))
+    return ", ".join(f"{name(k)} {figure(v)}" for k, v in row.items() if k != "groups")
+
+
+def _at_most(what: str, row: Mapping[str, Any]) -> str:
+    if as_float(row.get("upper")) is None:
+        return ""
+    return f"; {what} at most {_rate_figure(row['upper'])} with 95 % confidence (Clopper–Pearson)"
+
+
+def _further(row: Mapping[str, Any], keys: Iterable[str]) -> str:
+    said = [f"{name(key)} {figure(row[key])}" for key in keys if key in row]
+    return f"; {', '.join(said)}" if said else ""
 
 
 def _rate_figure(upper: Any) -> str:

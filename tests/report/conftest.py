@@ -239,8 +239,15 @@ def _artifacts(draw: random.Random, checks: list[CheckRecord]) -> dict[str, dict
         check.id: [row, {**row, "at": "-0", "accepted": True}] for check in checks if check.check == "special"
     }
     rates = {
-        "correct": {"calls": 5_400, "alarms": 0, "upper": 6.8e-4},
-        "liars": {"planted": 48, "caught": 48},
+        "correct": {
+            "calls": 5_400,
+            "alarms": 0,
+            "upper": 6.8e-4,
+            "unstable": 3,
+            "undecided": 0,
+            "groups": {"activations": {"calls": 3_000, "alarms": 0, "upper": 1e-3}},
+        },
+        "liars": {"calls": 48, "caught": 47, "upper": 0.095, "groups": {"families": {"planted": 18}}},
     }
     return {"step": step, "ulp_profile": profile, "special": special, "rates": rates}
 

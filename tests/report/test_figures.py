@@ -152,3 +152,11 @@ def test_false_alarms_come_with_their_upper_bound(make: Make) -> None:
     page = render(make(formulas=1))
     assert "0 false alarms in 5,400 calls" in page
     assert "at most 0.068 % with 95 % confidence" in page
+    assert "(Clopper–Pearson); unstable 3, undecided 0" in page
+
+
+def test_rates_are_shown_in_all_and_by_group(make: Make) -> None:
+    page = render(make(formulas=1))
+    assert "false alarms, activations" in page and "0 false alarms in 3,000 calls" in page
+    assert "47 of 48 calls of wrong implementations told; misses are at most 9.5 % with 95 %" in page
+    assert "detection, families" in page and "planted 18" in page

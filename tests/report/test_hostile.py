@@ -71,7 +71,10 @@ def test_anchors_are_safe_for_any_name_and_differ() -> None:
             "rates": {"correct": 3, "x": {"y": "z"}},
         },
         {
-            "rates": {"correct": {"calls": 10, "alarms": 0, "upper": "nan"}},
+            "rates": {
+                "correct": {"calls": 10, "alarms": 0, "upper": "nan", "groups": {"<script>": {"calls": 1}}},
+                "liars": {"calls": 1, "caught": 1, "called wrong": "<script>", "groups": [1]},
+            },
             "special": {"a": []},
             "unheard of": {},
         },
