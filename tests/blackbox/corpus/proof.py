@@ -48,7 +48,7 @@ def several(outputs: Any) -> list[Any]:
 
 def differentiable(f: Any, xs: Sequence[Any]) -> list[torch.Tensor]:
     found = [x for x in xs if isinstance(x, torch.Tensor) and x.requires_grad]
-    return found + (list(f.parameters()) if isinstance(f, torch.nn.Module) else [])
+    return found + ([p for p in f.parameters() if p.requires_grad] if isinstance(f, torch.nn.Module) else [])
 
 
 def gradients(

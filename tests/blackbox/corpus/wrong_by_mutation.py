@@ -1,8 +1,8 @@
 """Wrong operations made by mutation, chosen by a fixed seed, each proved different from its original.
 
 A mutant of a backward differs from the original in the gradient of the same forward, so that it is wrong.
-A mutant of a forward is kept where its backward is not the gradient of the new forward, by central differences;
-where it is, the original's values go with it as the reference. Nothing is compared at kinks, where several
+A mutant of a forward is kept where central differences say that its backward is not its gradient; elsewhere
+the original's values go with it as the reference. Nothing is compared at kinks, where several
 gradients are right.
 """
 
