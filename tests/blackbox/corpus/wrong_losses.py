@@ -333,7 +333,7 @@ class SortPermutation(Function):
 
 
 class NormAtZero(Function):
-    """Half of the direction where the norm is small."""
+    """A guard against zero: half of the direction where the norm is as small as the guard."""
 
     @staticmethod
     def forward(ctx, x):
@@ -344,7 +344,7 @@ class NormAtZero(Function):
     @staticmethod
     def backward(ctx, g):
         x, y = ctx.saved_tensors
-        return g * x / (y + 1e-8)
+        return g * x / (y + 1e-12)
 
 
 class CosineProjection(Function):
@@ -468,7 +468,14 @@ add(
     lambda: (full(3.0, 1.0, 2.0, 5.0),),
     lambda x: x.sort()[0],
 )
-add("norm-guarded", "any input", NormAtZero.apply, row, lambda x: x.norm(dim=-1, keepdim=True))
+add(
+    "norm-guarded",
+    "some values",
+    NormAtZero.apply,
+    row,
+    lambda x: x.norm(dim=-1, keepdim=True),
+    at=lambda: (full(1e-12, 0.0),),
+)
 add(
     "cosine-projection",
     "any input",
