@@ -318,6 +318,9 @@ def _shares(block: int, decision: int) -> tuple[int, ...]:
     quarters = [_permuted(rest) for _ in range(_QUARTER)]
     parts = [_permuted(rest) for _ in range(_QUARTER)]
     _lead_with(quarters[0], start // _QUARTER)
+    # Where there are two cases only, they take different halves.
+    if quarters[0][1] // 2 == quarters[0][0] // 2:
+        quarters[0][1], quarters[0][2] = quarters[0][2], quarters[0][1]
     _lead_with(parts[start // _QUARTER], start % _QUARTER)
     return tuple(
         _QUARTER * quarter + parts[quarter][row] for row, group in enumerate(quarters) for quarter in group

@@ -70,8 +70,9 @@ def poisoned(implementation: Implementation, formula: Formula, case: Case) -> Ev
     return replace(total, cases=1, vacuous_cases=int(total.compared == 0), families=families)
 
 
-# Beside the first input, those of whose numbers none is out of range.
-_TAKING = ("real", "parameter")
+# Beside the first input. A parameter may meet padding, where 0 · NaN need not be computed, and numbers of the
+# other kinds have a range.
+_TAKING = ("real",)
 
 
 def _points(case: Case) -> tuple[float, ...]:

@@ -151,7 +151,7 @@ def _directional(formula: Formula, case: Case) -> Evidence:
     complete = formula.complete(case.options)
     shape = np.shape(formula.value(*inputs, **complete))
     rng = np.random.default_rng(case.seed)
-    directions = [_size(array) * rng.choice([-1.0, 1.0], size=array.shape) for array in inputs]
+    directions = [_step(array) * rng.choice([-1.0, 1.0], size=array.shape) for array in inputs]
     # Not ±1: where steps leap from one saturated end to another, equal factors would cancel to a false zero.
     cotangent = rng.normal(size=shape)
     query = Query(formula, DERIVATIVE, FLOAT64, inputs, case.options, cotangent)
@@ -183,7 +183,9 @@ def _directional(formula: Formula, case: Case) -> Evidence:
         size = float(np.sum(np.abs(interval.hi)) + sum(np.sum(np.abs(inputs[p])) for p in places))
         return 4 * float(np.sum(interval.hi - interval.lo)) + 64 * FLOAT64.roundoff * size
 
-    noise = np.array([np.nan_to_num(max(bound(0.0), bound(STEPS[0]), bound(-STEPS[0])), nan=np.inf)])
+    # A bound that says nothing is infinite, not the largest number, twice which overflows.
+    most = max(bound(0.0), bound(STEPS[0]), bound(-STEPS[0]))
+    noise = np.array([most if most < np.inf else np.inf])
     ladder = central(along, np.zeros(1), noise)
     if not _settles(ladder):
         return Evidence(
@@ -202,6 +204,13 @@ def _size(array: Any) -> float:
     """Return a power of two near the largest number of the array, so that a step is of its magnitude."""
     largest = float(np.max(np.abs(array), initial=0.0))
     return float(2.0 ** np.round(np.log2(largest))) if largest > 0 else 1.0
+
+
+def _step(array: Any) -> float:
+    """Return the size of a step: that of what varies; one of a large mean's size leaps over all that."""
+    largest = _size(array)
+    spread = array - np.mean(array) if array.size else array
+    return max(_size(spread), 2.0**-20 * largest) if np.any(spread) else largest
 
 
 def _has_choice(query: Query) -> bool:
