@@ -36,8 +36,8 @@ HONEST = sorted(
 )
 
 
-# Sums in float32, rounded once, would tell these; by that model torch's gradients of convolutions, of layer and
-# instance normalisation and of max pooling are wrong as well, which round theirs to the format.
+# Sums in float32, rounded once, would tell these; by that model torch's gradients of convolutions, of layer
+# and instance normalisation and of max pooling are wrong as well, which round theirs to the format.
 _NARROW = "a sum that rounds to the format after every term is legal in the assumed arithmetic"
 # Blind spots that are known: each is expected to be missed, and one that is seen after all fails its test.
 UNSEEN = {
