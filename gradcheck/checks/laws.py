@@ -83,7 +83,7 @@ def obeyed(each: Law, implementation: Implementation, formula: Formula, case: Ca
         return Evidence()
     with np.errstate(all="ignore"):
         got = _Sides(widen(found[0]), widen(found[1]), found[2:])
-        return _within_reach(each, got, formula, case)
+        return _within_reach(each, got, formula, case, implementation.flushes)
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class _Sides:
         return self.left - self.right
 
 
-def _within_reach(each: Law, got: _Sides, formula: Formula, case: Case) -> Evidence:
+def _within_reach(each: Law, got: _Sides, formula: Formula, case: Case, flush: bool) -> Evidence:
     """Judge the difference rung by rung; the next one is only asked for what the last does not explain."""
     names: tuple[str, ...] = ()
     rung: Any = None
     interval: Any = None
     for height, name in judged_rungs(formula):
-        legal = _legal(each, formula, case, name)
+        legal = _legal(each, formula, case, name, flush)
         if legal.difference.shape != got.difference.shape:
             note = f"{each.sentence}: sides of shape {got.difference.shape}, not {legal.difference.shape}"
             return _named(breach("shape", 1, first_input(case), note), each)
@@ -120,12 +120,11 @@ def _within_reach(each: Law, got: _Sides, formula: Formula, case: Case) -> Evide
     return _named(_counted(got, rung, interval, scale, names, case), each)
 
 
-def _legal(each: Law, formula: Formula, case: Case, rung: str) -> _Sides:
+def _legal(each: Law, formula: Formula, case: Case, rung: str, flush: bool) -> _Sides:
     """Return both sides over the intervals of legal evaluations of one rung."""
     model = Model(FLOAT64)
-    speaker = Speaker(
-        formula, legal_answers(case.format, rung), lambda array: rounded(array, model), case.seed
-    )
+    answers = legal_answers(case.format, rung, flush=flush)
+    speaker = Speaker(formula, answers, lambda array: rounded(array, model), case.seed)
     found = each.sides(speaker, _inputs(case), dict(case.options))
     assert found is not None
     left, right, *scale = (part if isinstance(part, Rounded) else rounded(part, model) for part in found)

@@ -31,20 +31,23 @@ def judged_rungs(formula: Formula) -> Iterator[tuple[int, str]]:
         yield 2, name
 
 
-def legal_answers(fmt: Format, rung: str) -> Callable[..., tuple[Any, ...]]:
+def legal_answers(fmt: Format, rung: str, *, flush: bool = False) -> Callable[..., tuple[Any, ...]]:
     """Return the function that gives the interval of each output over the texts of a rung.
 
-    What comes back is rounded to the format; whoever computes on with it does so in float64.
+    What comes back is rounded to the format; whoever computes on with it does so in float64. `flush` allows
+    subnormal numbers to become zero.
     """
+    model = Model(fmt, flush=flush)
 
     def answer(
         formula: Formula, order: int, inputs: Any, cotangent: Any, options: Options
     ) -> tuple[Any, ...]:
         if any(isinstance(array, Rounded) for array in inputs):
-            parts = _of_intervals(formula, order, inputs, cotangent, options, fmt, rung)
+            parts = _of_intervals(formula, order, inputs, cotangent, options, model, rung)
         else:
             # At ties a law holds for every choice, so for that of the texts, which no other one widens.
-            query = Query(replace(formula, extremes=None), order, fmt, tuple(inputs), options, cotangent)
+            own = replace(formula, extremes=None)
+            query = Query(own, order, fmt, tuple(inputs), options, cotangent, flush=flush)
             parts = tuple(_picked(bound, rung) for bound in _known(query))
         return tuple(Rounded(part.lo, part.hi, Model(FLOAT64), part.nan) for part in parts)
 
@@ -55,7 +58,7 @@ def _known(query: Query) -> tuple[Bounds, ...]:
     """Return the bounds of a query; laws of one case ask the same things, and so do several subjects."""
     key = key_of(query)
     if key not in _MEMORY:
-        _MEMORY[key] = bounds(query, Model(query.format))
+        _MEMORY[key] = bounds(query, Model(query.format, query.flush))
         if len(_MEMORY) > _KEPT:
             _MEMORY.popitem(last=False)
     return _MEMORY[key]
@@ -69,10 +72,9 @@ def _picked(bound: Bounds, rung: str) -> Rounded:
 
 
 def _of_intervals(
-    formula: Formula, order: int, inputs: Any, cotangent: Any, options: Options, fmt: Format, rung: str
+    formula: Formula, order: int, inputs: Any, cotangent: Any, options: Options, model: Model, rung: str
 ) -> tuple[Rounded, ...]:
     """Evaluate the texts on earlier answers, which are intervals themselves."""
-    model = Model(fmt)
 
     def lift(array: Any) -> Any:
         if isinstance(array, Rounded):
