@@ -495,7 +495,8 @@ def laid_out_axes(values: Array, layout: str) -> Array:
         return np.asfortranarray(values)
     if layout == "channels-last" and values.ndim == 4:
         return np.ascontiguousarray(values.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    copy = values.copy()
+    # A copy of a scalar would be a scalar, which has no flags.
+    copy = np.array(values, order="C")
     copy.flags.writeable = layout != "read-only"
     return copy
 

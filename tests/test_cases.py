@@ -172,6 +172,12 @@ def test_a_layout_of_several_axes_keeps_shape_and_values(layout):
         ] % 32 or (laid.base is not None)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "strided", "offset", "transposed", "read-only"])
+def test_a_scalar_has_every_layout(layout):
+    laid = cases.laid_out_axes(np.float32(3.0), layout)
+    assert isinstance(laid, np.ndarray) and laid.shape == () and laid == 3.0
+
+
 @pytest.mark.parametrize(
     ("option", "legal"),
     [

@@ -9,7 +9,7 @@ Higham 2002, section 1.14; Ridders, Advances in Engineering Software 4, 1982.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,10 @@ def central(f: Function, x: Float64Array, noise: Float64Array, *, order: int = 2
 
 
 def one_sided(f: Function, x: Float64Array, side: float, noise: Float64Array) -> Ladder:
-    """Return the ladder of differences that stay on one side of `x`, for points at a kink."""
+    """Return the ladder of differences that stay on one side of `x`, for points at a kink.
+
+    Where f jumps at `x` they grow without end as the steps shrink: the error is infinite.
+    """
     at = f(x)
     values, distances = [], []
     for step in STEPS:
@@ -61,7 +64,10 @@ def one_sided(f: Function, x: Float64Array, side: float, noise: Float64Array) ->
         distances.append(moved - x)
         values.append((f(moved) - at) / (moved - x))
     rounding = 2 * noise / np.abs(np.array(distances))
-    return _best(np.abs(np.array(distances)), np.array(values), rounding)
+    ladder = _best(np.abs(np.array(distances)), np.array(values), rounding)
+    change = np.abs(np.diff(ladder.differences, axis=0))
+    jumps = (change[-1] > rounding[-1] + rounding[-2]) & (change[-1] > change[0])
+    return replace(ladder, error=np.where(jumps, np.inf, ladder.error))
 
 
 def _scale(x: Float64Array) -> Float64Array:

@@ -72,6 +72,16 @@ def test_one_sided_differences_give_the_slope_of_their_side(f, kink, left, right
         assert abs(ladder.best[0] - slope) <= ladder.error[0] <= 1e-5
 
 
+def test_beside_a_jump_there_is_no_difference_to_trust():
+    def softplus(x):
+        return np.where(x > 11.29, x, np.logaddexp(0, x))
+
+    x = np.array([11.29])
+    assert one_sided(softplus, x, 1.0, noise_of(softplus, x)).error[0] == np.inf
+    left = one_sided(softplus, x, -1.0, noise_of(softplus, x))
+    assert abs(left.best[0] - 1 / (1 + np.exp(-11.29))) <= left.error[0] <= 1e-5
+
+
 def test_a_central_difference_at_a_kink_is_neither_slope():
     ladder = central(np.abs, np.array([0.0]), np.array([U]))
     assert ladder.best[0] == 0.0
