@@ -3,7 +3,8 @@
     python -m benchmarks.oracle.detect [--json FILE] [--sample N] [--every K] [--jobs J]
 
 All run in one go on the same operations, each with its documented default call: see
-`benchmarks.oracle.peers`. The result is printed and written as JSON. JAX and numdifftools take part where they are installed.
+`benchmarks.oracle.peers`. The result is printed and written as JSON. JAX and numdifftools take part where
+they are installed.
 """
 
 from __future__ import annotations
