@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula, Worst
 from gradcheck.subjects.implementation import Implementation
 
 FINITE, PLUS, MINUS, NAN = 1, 2, 4, 8
+_WORDS = {FINITE: "a number", PLUS: "inf", MINUS: "-inf", NAN: "nan"}
 # A text may say that one of its results is reached by several ways; beside an infinity these differ.
 _WAYS = (0, 1)
 
@@ -35,7 +37,7 @@ def kinds_of_answers(implementation: Implementation, formula: Formula, case: Cas
         if formula.may_refuse(case):
             return REFUSED
         return breach("raised", 1, first_input(case), shown(error))
-    accepted, intervals = _known(formula, case, order, cotangent, implementation.flushes)
+    accepted, examples, intervals = _known(formula, case, order, cotangent, implementation.flushes)
     finite = all(np.isfinite(widen(a)).all() for a in case.inputs if a.dtype.kind not in "iub")
     total = Evidence()
     for place, (output, allowed) in enumerate(zip(outputs, accepted, strict=True)):
@@ -48,11 +50,25 @@ def kinds_of_answers(implementation: Implementation, formula: Formula, case: Cas
         if intervals is not None:
             low, high = intervals[place].lo, intervals[place].hi
             wrong |= np.isfinite(got) & ~((got >= low) & (got <= high))
-        total = total.merge(_counted(got, wrong, case, output_name(formula, order, place)))
+        right = _Right(allowed, examples[place], output_name(formula, order, place))
+        total = total.merge(_counted(got, wrong, case, right))
     return total
 
 
-_Known = tuple[list[NDArray[np.int64]], list[Rounded] | None]
+@dataclass(frozen=True)
+class _Right:
+    """What is right of one output: the kinds, as bits, and the numbers that one listed text gives."""
+
+    kinds: NDArray[np.int64]
+    example: Float64Array
+    name: str
+
+    def told(self, index: int) -> str:
+        kinds = int(self.kinds.ravel()[index])
+        return " or ".join(word for kind, word in _WORDS.items() if kinds & kind)
+
+
+_Known = tuple[list[NDArray[np.int64]], list[Float64Array], list[Rounded] | None]
 # Subjects meet the same cases one after another, and what is legal there is the same for all.
 _KEPT = 160
 _MEMORY: OrderedDict[Any, _Known] = OrderedDict()
@@ -64,7 +80,7 @@ def _known(formula: Formula, case: Case, order: int, cotangent: Any, flush: bool
     query = Query(formula, order, case.format, inputs, case.options, weight, flush=flush)
     key = key_of(query)
     if key not in _MEMORY:
-        _MEMORY[key] = _accepted(formula, case, order, cotangent), _intervals(query)
+        _MEMORY[key] = *_accepted(formula, case, order, cotangent), _intervals(query)
         if len(_MEMORY) > _KEPT:
             _MEMORY.popitem(last=False)
     _MEMORY.move_to_end(key)
@@ -77,20 +93,20 @@ def _overflows(interval: Rounded) -> NDArray[np.int64]:
     return np.asarray(kinds if interval.nan is None else kinds | np.where(interval.nan, NAN, 0))
 
 
-def _counted(got: Float64Array, wrong: NDArray[np.bool_], case: Case, name: str) -> Evidence:
+def _counted(got: Float64Array, wrong: NDArray[np.bool_], case: Case, right: _Right) -> Evidence:
     if not wrong.any():
         return Evidence(compared=int(got.size), cases=1)
     index = int(np.argmax(wrong))
     worst = Worst(
         tuple(float(v) for v in _spoilt(case).ravel()[:8]),
         float(got.ravel()[index]),
-        np.nan,
+        float(right.example.ravel()[index]),
         np.inf,
         0.0,
         np.inf,
         index,
         int(got.size),
-        f"{name} {case.detail}".strip(),
+        f"{right.name} {case.detail}: {right.told(index)}".strip(),
     )
     kinds = _kind(got)[wrong]
     kind = "nan" if (kinds == NAN).any() else "infinity"
@@ -108,22 +124,27 @@ def _kind(values: Float64Array) -> NDArray[np.int64]:
     return np.asarray(np.where(np.isneginf(values), MINUS, kinds))
 
 
-def _accepted(formula: Formula, case: Case, order: int, cotangent: Any) -> list[NDArray[np.int64]]:
-    """Return, per output, the kinds of answers that any listed text gives, as bits.
+def _accepted(
+    formula: Formula, case: Case, order: int, cotangent: Any
+) -> tuple[list[NDArray[np.int64]], list[Float64Array]]:
+    """Return, per output, the kinds of answers that any listed text gives, as bits, and what the first gives.
 
     A legal evaluation may also keep every operation in a wider format and round the result: a partial sum
     that overflows in the format does not overflow there.
     """
     found: list[NDArray[np.int64]] = []
+    examples: list[Float64Array] = []
     listed = [text for _, _, text in texts(formula, order)]
     if order == DERIVATIVE and formula.extremes is not None:
         listed += formula.extremes
     for text, fmt, way in itertools.product(listed, dict.fromkeys((case.format, FLOAT64)), _WAYS):
         with other_way(way):
             parts = _answers(formula, case, order, cotangent, text, fmt)
-        kinds = [_kind(case.format.round(widen(part))) for part in parts]
+        answers = [case.format.round(widen(part)) for part in parts]
+        examples = examples or answers
+        kinds = [_kind(answer) for answer in answers]
         found = kinds if not found else [a | b for a, b in zip(found, kinds, strict=True)]
-    return found
+    return found, examples
 
 
 def _answers(

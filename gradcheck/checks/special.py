@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +55,14 @@ def poisoned(implementation: Implementation, formula: Formula, case: Case) -> Ev
     gives there in IEEE arithmetic. Finite results are held to the bound wherever it says anything.
     """
     total = Evidence()
+    for order, part in spoilt_cases(implementation, formula, case):
+        total = total.merge(kinds_of_answers(implementation, formula, part, order))
+    families = {case.family: total.compared}
+    return replace(total, cases=1, vacuous_cases=int(total.compared == 0), families=families)
+
+
+def spoilt_cases(implementation: Implementation, formula: Formula, case: Case) -> Iterator[tuple[int, Case]]:
+    """Yield the cases, with their orders, that `poisoned` makes of one."""
     kinds = [formula.kind(k) for k in range(len(case.inputs))]
     taking = [k for k, kind in enumerate(kinds) if case.inputs[k].size and (k == 0 or kind in _TAKING)]
     for order in (VALUE, DERIVATIVE) if implementation.vjp else (VALUE,):
@@ -64,10 +73,9 @@ def poisoned(implementation: Implementation, formula: Formula, case: Case) -> Ev
             spoilt = case.inputs[k].copy()
             spoilt.flat[(case.seed + place) % spoilt.size] = point
             inputs = (*case.inputs[:k], spoilt, *case.inputs[k + 1 :])
-            part = replace(case, inputs=inputs, specials=1, detail=f"{point!r} in {case.detail}")
-            total = total.merge(kinds_of_answers(implementation, formula, part, order))
-    families = {case.family: total.compared}
-    return replace(total, cases=1, vacuous_cases=int(total.compared == 0), families=families)
+            told = f"{point!r} for {formula.inputs[k]} in {case.detail}"
+            part = replace(case, inputs=inputs, specials=1, detail=told)
+            yield order, part
 
 
 # Beside the first input. A parameter may meet padding, where 0 · NaN need not be computed, and numbers of the

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,10 @@ from hypothesis.strategies import SearchStrategy
 
 from gradcheck import cases
 from gradcheck.checks.examine import examine, factors
+from gradcheck.checks.poisoned import kinds_of_answers
 from gradcheck.checks.profile import error_profile
 from gradcheck.checks.semantics import semantics
+from gradcheck.checks.special import spoilt_cases
 from gradcheck.checks.special import table as special_table
 from gradcheck.checks.witness import step_series
 from gradcheck.compare import relative
@@ -151,7 +154,7 @@ def judge(
     if evidence.verdict.is_finding and not concrete.formula.elementwise:
         smallest = _smaller(concrete, failing, evidence.verdict, examined)
         evidence = evidence if smallest is None else _worst_of(evidence, examined(smallest))
-    return record(session, concrete, evidence, started, smallest)
+    return record(session, concrete, evidence, started, smallest, failing)
 
 
 def _smaller(bench: Bench, failing: list[Case], verdict: Verdict, check: Examine) -> Case | None:
@@ -198,16 +201,26 @@ def _tabulate(session: Session, bench: Bench) -> None:
 
 
 def record(
-    session: Session, bench: Bench, evidence: Evidence, started: float, smallest: Case | None = None
+    session: Session,
+    bench: Bench,
+    evidence: Evidence,
+    started: float,
+    smallest: Case | None = None,
+    failing: Sequence[Case] = (),
 ) -> Verdict:
-    """Simplify and confirm what was found, and write it with the evidence."""
+    """Simplify and confirm what was found, and write it with the evidence.
+
+    `smallest` is the least case that shows it; an elementwise formula has it looked for in the `failing`.
+    """
     findings: tuple[Finding, ...] = ()
     confirmations: dict[str, dict[str, str]] = {}
     if evidence.verdict.is_finding:
-        evidence = _simplified(bench, evidence)
+        evidence, simplified = _simplified(bench, evidence)
+        if not simplified and smallest is None:
+            evidence, smallest = _one_element(bench, evidence, failing)
         finding = _finding(bench, evidence, smallest)
         findings = (finding,)
-        confirmations[finding.id] = _confirmation(bench, evidence)
+        confirmations[finding.id] = _confirmation(bench, evidence, smallest)
     session.record(bench.cell, evidence, findings, time.perf_counter() - started, confirmations)
     return evidence.verdict
 
@@ -235,10 +248,10 @@ def _reproduction(bench: Bench, evidence: Evidence, smallest: Case | None = None
     if implementation is None or implementation.reproduce is None or worst is None:
         return ""
     if smallest is not None:
-        order = _order_of(bench, worst)
-        cotangent, along = factors(bench.formula, smallest, order)
+        order, case = _as_handed(bench, implementation, worst, smallest)
+        cotangent, along = factors(bench.formula, case, order)
         return implementation.reproduce(
-            ORDER_NAMES[order], smallest.inputs, cotangent, smallest.options, directions=along
+            ORDER_NAMES[order], case.inputs, cotangent, case.options, directions=along
         )
     if not bench.formula.elementwise or not worst.input:
         return ""
@@ -250,6 +263,19 @@ def _reproduction(bench: Bench, evidence: Evidence, smallest: Case | None = None
     return implementation.reproduce(what, (array,), None if what == "value" else ones, options)
 
 
+def _as_handed(bench: Bench, implementation: Implementation, worst: Worst, case: Case) -> tuple[int, Case]:
+    """Return the order and the case that the implementation was handed: maybe with a special number in it."""
+    if bench.cell.check != "special" or bench.formula.elementwise:
+        return _order_of(bench, worst), case
+    failing = []
+    for order, part in spoilt_cases(implementation, bench.formula, case):
+        seen = kinds_of_answers(implementation, bench.formula, part, order)
+        if seen.verdict.is_finding and seen.worst is not None:
+            failing.append((seen.worst.context != worst.context, order, part))
+    _, order, part = min(failing, key=lambda found: found[0], default=(True, _order_of(bench, worst), case))
+    return order, part
+
+
 def _order_of(bench: Bench, worst: Worst) -> int:
     if bench.cell.check in ORDERS:
         return ORDERS[bench.cell.check]
@@ -258,8 +284,11 @@ def _order_of(bench: Bench, worst: Worst) -> int:
     return next((k for k in (SECOND, DERIVATIVE) if ORDER_NAMES[k] in worst.context), VALUE)
 
 
-def _confirmation(bench: Bench, evidence: Evidence) -> dict[str, str]:
-    """Ask two engines that did not take part: balls of the value text's dual, and mpmath."""
+def _confirmation(bench: Bench, evidence: Evidence, smallest: Case | None = None) -> dict[str, str]:
+    """Ask two engines that did not take part: balls of the value text's dual, and mpmath.
+
+    The factors of a derivative are those of the `smallest` case, else one.
+    """
     worst, formula = evidence.worst, bench.formula
     if worst is None or not formula.elementwise or len(worst.input) != 1:
         return {}
@@ -269,35 +298,76 @@ def _confirmation(bench: Bench, evidence: Evidence) -> dict[str, str]:
         known = semantics(formula, order, bench.format, options, x)
         return {"limit": repr(known.limit), "textbook in IEEE arithmetic": repr(known.textbook)}
     point = np.array([x])
-    ones = np.ones(1)
-    query = Query(formula, order, bench.format, (point,), options, ones, (ones,))
+    cotangent, along = np.ones(1), np.ones(1)
+    if smallest is not None and order:
+        factor, steps = factors(formula, smallest, order)
+        cotangent, along = widen(factor).ravel(), widen(steps[0]).ravel() if steps else along
+    query = Query(formula, order, bench.format, (point,), options, cotangent, (along,))
     if at_kink(query)[0]:
         return {}
     ball = confirmed(query)
     answers = {"ball": f"{float(ball.high[0])!r} ± {float(abs(ball.low[0]) + ball.radius[0]):.1e}"}
     try:
-        answers["mpmath"] = mpmath.nstr(second_truth.derivative(formula, x, order, options), 25)
+        scale = mpmath.mpf(float(cotangent[0])) * mpmath.mpf(float(along[0]))
+        answers["mpmath"] = mpmath.nstr(scale * second_truth.derivative(formula, x, order, options), 25)
     except OverflowError as error:
         answers["mpmath"] = f"gives no answer here: {error}"
     return answers
 
 
-def _simplified(bench: Bench, evidence: Evidence) -> Evidence:
-    """Replace the worst element by the simplest input that still has the same verdict, if one is found."""
+def _simplified(bench: Bench, evidence: Evidence) -> tuple[Evidence, bool]:
+    """Replace the worst element by the simplest input that still has the same verdict, if one is found.
+
+    The factors of a derivative are one there. Says also whether it was found.
+    """
     worst, implementation = evidence.worst, bench.implementation
     if implementation is None or worst is None or not bench.formula.elementwise or len(worst.input) != 1:
-        return evidence
-    orders = [ORDERS[bench.cell.check]] if bench.cell.check in ORDERS else [VALUE, DERIVATIVE]
-    if implementation.vjp is None:
-        orders = [VALUE]
+        return evidence, False
+    orders = _orders(bench, implementation)
     attempts = [bench.defaults, dict(evidence.options)]
     for size in (1, 2, 3, 8, 65):
         for options in attempts[: 1 if attempts[0] == attempts[1] else 2]:
             for order in orders:
                 found = _first_failure(bench, evidence, worst.input[0], size, options, order)
                 if found is not None:
-                    return replace(evidence, worst=found, options=options)
-    return evidence
+                    return replace(evidence, worst=found, options=options), True
+    return evidence, False
+
+
+def _orders(bench: Bench, implementation: Implementation) -> list[int]:
+    if implementation.vjp is None:
+        return [VALUE]
+    return [ORDERS[bench.cell.check]] if bench.cell.check in ORDERS else [VALUE, DERIVATIVE]
+
+
+def _one_element(bench: Bench, evidence: Evidence, failing: Sequence[Case]) -> tuple[Evidence, Case | None]:
+    """Return one element of a failing case that fails alone, with its factors, if there is one."""
+    implementation, formula = bench.implementation, bench.formula
+    if implementation is None or not formula.elementwise:
+        return evidence, None
+    for case, order in itertools.product(failing[:_CASES_TRIED], _orders(bench, implementation)):
+        seen = examine(implementation, formula, case, order)
+        if seen.verdict is not evidence.verdict or seen.worst is None or len(seen.worst.input) != 1:
+            continue
+        cotangent, along = factors(formula, case, order)
+        x = case.inputs[0].ravel()
+        for place in np.flatnonzero(widen(x) == seen.worst.input[0])[:_PLACES_TRIED]:
+            only = slice(place, place + 1)
+            given = [array.ravel()[only] for array in (cotangent, *along) if array is not None]
+            factor, steps = (given[0], tuple(given[1:])) if given else (None, ())
+            one = Case(case.family, case.format, (x[only],), factor, case.options, directions=steps)
+            alone = examine(implementation, formula, one, order)
+            if alone.verdict is evidence.verdict and alone.worst is not None:
+                words = [
+                    f"{n} {float(widen(a)[0])!r}" for n, a in zip(_FACTORS[: len(given)], given, strict=True)
+                ]
+                told = replace(alone.worst, context=", ".join((ORDER_NAMES[order], *words)))
+                return replace(evidence, worst=told, options=dict(case.options)), one
+    return evidence, None
+
+
+_CASES_TRIED, _PLACES_TRIED = 4, 16
+_FACTORS = ("cotangent", "direction")
 
 
 def _first_failure(

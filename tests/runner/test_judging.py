@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from gradcheck.records import Cell, Evidence, Verdict
 from gradcheck.runner import judging
 from gradcheck.runner.judging import Bench, judge, record, simpler
 from gradcheck.runner.session import Profile
+from gradcheck.subjects import get_subject
 from tests.honest import elementwise
 
 
@@ -101,6 +103,48 @@ def test_the_reproduction_of_a_finding_runs_without_this_package(monkeypatch):
         [sys.executable, "-c", finding.reproduction], capture_output=True, text=True, check=True, timeout=120
     )
     assert repr(float(evidence.worst.got).hex()) in done.stdout
+
+
+def test_the_reproduction_of_a_gradient_shows_the_cotangent_that_it_needs(monkeypatch):
+    shown = {}
+
+    def reproduce(what, inputs, cotangent, options, directions=()):
+        shown.update(what=what, x=inputs[0], cotangent=cotangent)
+        return "program"
+
+    honest = get_subject("numpy").implement(get_formula("sigmoid"), FLOAT64)
+
+    def vjp(inputs, cotangent, options):
+        (gradient,) = honest.vjp(inputs, cotangent, options)
+        return (np.where(np.abs(cotangent) > 4, np.nan, gradient),)
+
+    spoilt = replace(honest, vjp=vjp, reproduce=reproduce)
+    _, evidence, (finding,), confirmation = judged(spoilt, monkeypatch, "derivative")
+    assert shown["what"] == "derivative" and shown["x"].size == 1 and abs(shown["cotangent"][0]) > 4
+    assert repr(float(shown["cotangent"][0])) in finding.message and finding.reproduction == "program"
+    assert float(confirmation[finding.id]["mpmath"]) == pytest.approx(evidence.worst.expected)
+
+
+def test_the_reproduction_of_a_special_number_among_others_holds_it(monkeypatch):
+    shown = {}
+
+    def reproduce(what, inputs, cotangent, options, directions=()):
+        shown.update(what=what, inputs=inputs)
+        return "program"
+
+    formula = get_formula("dense")
+    honest = get_subject("numpy").implement(formula, FLOAT64)
+    spoilt = replace(honest, forward=lambda inputs, options: np.nan_to_num(honest.forward(inputs, options)))
+    session = Recorder()
+    bench = Bench(
+        Cell("dense", "liar", "float64", "special"), formula, FLOAT64, replace(spoilt, reproduce=reproduce)
+    )
+    monkeypatch.setattr(judging, "bench", lambda cell: bench)
+    assert judge(session, bench.cell, checks.special, 0.25, False) is Verdict.WRONG
+    ((_, evidence, (finding,), _),) = session.rows
+    assert shown["what"] == "value"
+    assert any(not np.isfinite(array).all() for array in shown["inputs"])
+    assert not np.isfinite(evidence.worst.expected) and repr(evidence.worst.expected) in finding.message
 
 
 def test_evidence_without_a_worst_element_still_makes_a_finding():
