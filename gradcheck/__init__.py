@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gradcheck import article, checks, formulas
     from gradcheck.arithmetic.dual import derivative
     from gradcheck.article.claims import claim
+    from gradcheck.blackbox.api import assert_correct, check
+    from gradcheck.blackbox.result import Result
     from gradcheck.errors import (
         GradcheckError,
         LockedError,
@@ -30,6 +32,7 @@ __all__ = [
     "GradcheckError",
     "LockedError",
     "MissingDependencyError",
+    "Result",
     "StorageError",
     "Undecided",
     "Unsupported",
@@ -38,6 +41,8 @@ __all__ = [
     "Verdict",
     "__version__",
     "article",
+    "assert_correct",
+    "check",
     "checks",
     "claim",
     "derivative",
@@ -55,7 +60,10 @@ _HOMES = {
     "UntrustworthyError": _ERRORS,
     "UsageError": _ERRORS,
     "Verdict": "gradcheck.records",
+    "Result": "gradcheck.blackbox.result",
     "article": "gradcheck.article",
+    "assert_correct": "gradcheck.blackbox.api",
+    "check": "gradcheck.blackbox.api",
     "checks": "gradcheck.checks",
     "claim": "gradcheck.article.claims",
     "derivative": "gradcheck.arithmetic.dual",

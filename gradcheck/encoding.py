@@ -57,6 +57,8 @@ class StoredEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     specials: int
     options: dict[str, str]
     notes: list[str]
+    black_box: bool = False
+    unfinished: bool = False
 
 
 def plain(value: Any) -> Any:
@@ -124,6 +126,8 @@ def evidence_to_json(evidence: Evidence) -> str:
         specials=int(evidence.specials),
         options={clean(str(name)): clean(str(value)) for name, value in evidence.options.items()},
         notes=[clean(note) for note in evidence.notes],
+        black_box=bool(evidence.black_box),
+        unfinished=bool(evidence.unfinished),
     )
     return msgspec.json.encode(stored, order="deterministic").decode("utf-8")
 

@@ -243,6 +243,12 @@ def to_json(document: Document) -> str:
     return msgspec.json.format(text, indent=1).decode("utf-8") + "\n"
 
 
+def to_json_text(data: object) -> str:
+    """Return plain data as JSON text in a fixed order."""
+    text = msgspec.json.encode(data, order="deterministic")
+    return msgspec.json.format(text, indent=1).decode("utf-8") + "\n"
+
+
 def export(document: Document, path: str | Path) -> None:
     """Write a document as JSON; the file at `path` is replaced in one step or not at all."""
     files.write_atomically(Path(path), to_json(document).encode("utf-8"))

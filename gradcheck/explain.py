@@ -49,6 +49,14 @@ _REWRITE = (
     "enter the finding in the known list with the reason."
 )
 
+_DIFFERENCES = (
+    "Directional derivatives of the function itself were taken on a ladder of steps, each with an estimate "
+    "of its error; entries that disagree were looked at one by one with more steps, from both sides, and "
+    "with the noise of both measured. At a kink every slope between the two sides is accepted. No tolerance "
+    "was chosen: the error is beyond ten of those estimates."
+)
+_SHOWN = "Run the reproduction of the finding, and compare with the number that it should give."
+
 CODES: tuple[Explanation, ...] = (
     Explanation(
         "VALUE-WRONG",
@@ -301,6 +309,108 @@ CODES: tuple[Explanation, ...] = (
         _REWRITE,
     ),
     Explanation(
+        "OUTPUT-REUSED",
+        "An output changes after it was returned.",
+        "The memory of a result is written to by a later call. Whoever kept it, a graph for one, holds other "
+        "numbers than it was given.",
+        "The outputs of one call were kept, the function was called again with other inputs, and the kept "
+        "ones were compared with a copy.",
+        _REPRODUCE + " Return fresh memory, or say that the result is valid until the next call.",
+    ),
+    Explanation(
+        "JACOBIAN-INCONSISTENT",
+        "Reverse mode and differences of the function disagree at the example.",
+        "The backward pass does not differentiate the forward pass. Training runs on, in a wrong direction.",
+        _DIFFERENCES,
+        _SHOWN + " If the function is not differentiable there, pass an example where it is.",
+    ),
+    Explanation(
+        "VALUES-INCONSISTENT",
+        "Reverse mode and differences of the function disagree at some values of the inputs.",
+        "The gradient is right at the example and wrong elsewhere: beyond a threshold, where something "
+        "saturates, at a tie, for tiny or huge numbers.",
+        _DIFFERENCES,
+        _SHOWN + " The family of values is in the message; `domain` says what values an input can have.",
+    ),
+    Explanation(
+        "SIZES-INCONSISTENT",
+        "Reverse mode and differences of the function disagree at some sizes of the inputs.",
+        "The gradient is right for the example's shape and wrong for another: one row, square matrices, the "
+        "elements after a multiple of the vector width.",
+        _DIFFERENCES,
+        _SHOWN + " The sizes are in the message.",
+    ),
+    Explanation(
+        "SECOND-ORDER-INCONSISTENT",
+        "The double backward pass disagrees with differences of the first gradient.",
+        "Hessian-vector products, gradient penalties and meta-learning get wrong gradients.",
+        _DIFFERENCES + " Here the function is the gradient along a fixed cotangent.",
+        _SHOWN + " Check that the backward pass is itself differentiable and saves no detached value; if it "
+        "is not meant to be differentiated, mark it `once_differentiable`.",
+    ),
+    Explanation(
+        "FORMATS-INCONSISTENT",
+        "A narrow format gives other numbers than float64, by more than its rounding can explain.",
+        "A constant, a branch or a sum is wrong in one format, or something overflows there on the way.",
+        "The same numbers went in in both formats. Allowed is what the outputs move by when the inputs do by "
+        "a rounding error, and some dozens of roundings of the largest output.",
+        _SHOWN,
+    ),
+    Explanation(
+        "COTANGENTS-INCONSISTENT",
+        "The backward pass is not linear in the cotangent, or depends on how it is stored.",
+        "The chain rule hands any cotangent down: zero, expanded, strided, the sum of two. One that is "
+        "ignored, averaged or assumed contiguous gives a wrong gradient as soon as a loss is added behind.",
+        "Gradients of sums, multiples and other layouts of a cotangent were compared with what linearity "
+        "gives, to nine digits.",
+        _SHOWN,
+    ),
+    Explanation(
+        "SUBSETS-INCONSISTENT",
+        "The gradient of an input depends on which other inputs require one.",
+        "With some parameters frozen the others get wrong gradients, none, or an exception.",
+        "Each input alone, and all but each, required a gradient; the results were compared with those where "
+        "all do.",
+        _SHOWN + " Look at the use of `needs_input_grad`.",
+    ),
+    Explanation(
+        "LAYOUTS-INCONSISTENT",
+        "The answer depends on how an input lies in memory.",
+        "A transposed, strided, offset, expanded or channels-last tensor with the same numbers gives others.",
+        "Outputs and gradients were compared with those of contiguous inputs, to nine digits.",
+        _SHOWN + " Look for raw pointers, `view`, and strides that are assumed.",
+    ),
+    Explanation(
+        "FORWARD-INCONSISTENT",
+        "Forward mode and reverse mode are not adjoint.",
+        "One of the two differentiates something else: v·(J d) and (v·J)·d are the same number.",
+        "A tangent was pushed forward, a cotangent pulled back, and the two products compared.",
+        _SHOWN,
+    ),
+    Explanation(
+        "BATCHED-INCONSISTENT",
+        "Gradients of a batch of cotangents differ from those one by one.",
+        "A rule for vmap is wrong; Jacobians and per-sample gradients computed with it are, too.",
+        "The same cotangents were pulled back in one batch and one after the other.",
+        _SHOWN,
+    ),
+    Explanation(
+        "STATE-INCONSISTENT",
+        "The same call gives different answers.",
+        "The function depends on what was called before, or draws random numbers: it is no function of its "
+        "inputs, and no gradient can be checked against it.",
+        "The call was repeated, alone, after another call, and with another call between its two passes.",
+        "Fix the seed, set the module to evaluation mode, or remove what is kept from call to call.",
+    ),
+    Explanation(
+        "REFERENCE-INCONSISTENT",
+        "The values differ from those of the reference that was named.",
+        "The function may be consistent with its own gradient and still compute something else.",
+        "Both got the same numbers. Allowed is what the reference moves by when its inputs do by a rounding "
+        "error, and some dozens of roundings.",
+        _SHOWN + " Check the options: both must mean the same by them.",
+    ),
+    Explanation(
         "PROOF-WRONG",
         "A hand-written derivative of the catalogue is not the derivative of its value.",
         "A reference of this package is wrong: no verdict that rests on this derivative can be trusted.",
@@ -336,6 +446,21 @@ _PREFIX = {
     "proof": "PROOF",
     "witness": "WITNESS",
 }
+# Checks of a black box: what they find has no bound, and is inconsistent.
+BLACK_BOX = {
+    "state": "STATE",
+    "jacobian": "JACOBIAN",
+    "cotangents": "COTANGENTS",
+    "values": "VALUES",
+    "subsets": "SUBSETS",
+    "layouts": "LAYOUTS",
+    "sizes": "SIZES",
+    "second-order": "SECOND-ORDER",
+    "formats": "FORMATS",
+    "forward": "FORWARD",
+    "batched": "BATCHED",
+    "reference": "REFERENCE",
+}
 _EXACT_ONLY = ("MOMENTS", "PROOF", "WITNESS")
 # The most fundamental breach names the finding: after an exception there is no shape, after a wrong shape
 # the numbers mean little.
@@ -345,6 +470,7 @@ _BY_BREACH = (
     ("missing", "GRADIENT-MISSING"),
     ("mutation", "INPUT-MUTATED"),
     ("state", "STATE-CHANGED"),
+    ("reused", "OUTPUT-REUSED"),
     ("shape", "SHAPE-WRONG"),
     ("format", "FORMAT-WRONG"),
 )
@@ -368,12 +494,14 @@ def code_for(check: str, verdict: Verdict, breaches: Mapping[str, int]) -> str:
     """
     if not verdict.is_finding:
         raise UsageError(f"verdict={verdict.value!r} is not a finding and has no code")
-    if check not in _PREFIX:
-        raise unknown_name("check", check, _PREFIX)
+    if check not in _PREFIX and check not in BLACK_BOX:
+        raise unknown_name("check", check, (*_PREFIX, *BLACK_BOX))
     present = {kind for kind, count in breaches.items() if count}
     for kind, code in _BY_BREACH:
         if kind in present:
             return code
+    if check in BLACK_BOX:
+        return f"{BLACK_BOX[check]}-INCONSISTENT"
     if "flushed" in present and not present.intersection(_SEMANTIC):
         return "FLUSHED-SUBNORMALS"
     unstable = verdict is Verdict.UNSTABLE and _PREFIX[check] not in _EXACT_ONLY

@@ -305,10 +305,18 @@ class Evidence:
     specials: int = 0
     options: Options = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    black_box: bool = False
+    unfinished: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict that these counts allow."""
+        """The verdict that these counts allow.
+
+        A black box has no bound: it is consistent with itself to the stated resolution, or it is not. One
+        entry in ten may stay undecided, at points where no difference quotient settles.
+        """
+        if self.black_box:
+            return self._of_black_box()
         if self.outside_unstable or sum(self.breaches.values()):
             return Verdict.WRONG
         if self.outside_accepted:
@@ -318,6 +326,13 @@ class Evidence:
         if self.undecided:
             return Verdict.INCONCLUSIVE
         return Verdict.AGREES if self.outside_stable else Verdict.ACCURATE
+
+    def _of_black_box(self) -> Verdict:
+        if self.outside_unstable or sum(self.breaches.values()):
+            return Verdict.INCONSISTENT
+        if self.unfinished or 10 * self.undecided > self.compared:
+            return Verdict.INCONCLUSIVE
+        return Verdict.CONSISTENT if self.compared else Verdict.VACUOUS
 
     def merge(self, other: Evidence) -> Evidence:
         """Return the evidence of both: counts add, the worst element survives, NaN counts as worst."""
@@ -340,6 +355,8 @@ class Evidence:
             specials=self.specials + other.specials,
             options=_first(self, other).options,
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+            black_box=self.black_box or other.black_box,
+            unfinished=self.unfinished or other.unfinished,
         )
 
 
@@ -351,7 +368,7 @@ def _larger(left: float, right: float) -> float:
     return left if math.isnan(left) or left >= right else right
 
 
-_RANK = {Verdict.WRONG: 2, Verdict.UNSTABLE: 1}
+_RANK = {Verdict.WRONG: 2, Verdict.INCONSISTENT: 2, Verdict.UNSTABLE: 1}
 
 
 def _first(left: Evidence, right: Evidence) -> Evidence:

@@ -21,7 +21,7 @@ LAYERS = (
     ("formulas",),
     ("oracles", "article", "laws"),
     ("subjects", "cases", "compare"),
-    ("checks", "runner", "evidence", "known", "encoding", "files"),
+    ("checks", "runner", "blackbox", "evidence", "known", "encoding", "files"),
     ("report",),
     ("cli", "terminal", "pytest_plugin", "__main__"),
 )

@@ -7,11 +7,11 @@ import re
 import pytest
 
 from gradcheck.errors import UsageError
-from gradcheck.explain import CODES, Explanation, code_for, explain
+from gradcheck.explain import BLACK_BOX, CODES, Explanation, code_for, explain
 from gradcheck.records import Verdict
 from gradcheck.runner import plan
 
-CHECKS = tuple(plan.CHECKS)
+CHECKS = (*plan.CHECKS, *BLACK_BOX)
 BREACHES = (
     "nan",
     "infinity",
@@ -24,6 +24,7 @@ BREACHES = (
     "missing",
     "flushed",
     "state",
+    "reused",
 )
 FINDINGS = (Verdict.UNSTABLE, Verdict.WRONG, Verdict.INCONSISTENT)
 NAMES = {explanation.code for explanation in CODES}

@@ -6,7 +6,7 @@ One text per call: the text that runs is the text that a reproduction prints, so
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -175,38 +175,58 @@ def _implement(subject: TorchSubject, formula: Formula, fmt: Format, form: str) 
     spelled = CALLS[formula.name]
     text = spelled.text(form)
     code = compile(text, f"<{subject.name} {formula.name}>", "eval")
-    call = partial(_call, formula, code)
     differentiable = formula.differentiable and form not in spelled.forms
+    made = _adapted(formula, fmt, partial(_call, formula, code), subject.device, differentiable)
+    return replace(
+        made,
+        subject=subject.name,
+        options=spelled.fixed,
+        reproduce=partial(_reproduce, subject.device, formula, text),
+    )
+
+
+def implementation_of(
+    call: Callable[[Sequence[Tensor]], Any], formula: Formula, fmt: Format, options: Options
+) -> Implementation:
+    """Return a user's function of tensors on the CPU as an implementation of a formula.
+
+    `call` takes the tensors in the order of the formula's inputs; `options` are those that it has.
+    """
+    made = _adapted(formula, fmt, lambda tensors, given: call(tensors), "cpu", formula.differentiable)
+    return replace(made, options=options)
+
+
+def _adapted(
+    formula: Formula, fmt: Format, call: Callable[..., Any], device: str, differentiable: bool
+) -> Implementation:
 
     def forward(inputs: tuple[Array, ...], options: Options) -> Any:
         import torch
 
-        with torch.no_grad(), lent(inputs, subject.device) as tensors:
+        with torch.no_grad(), lent(inputs, device) as tensors:
             result = call(tensors, options)
             # Several results come as a tuple, in the order of the formula's outputs.
             return tuple(map(to_array, result)) if isinstance(result, tuple) else to_array(result)
 
     def vjp(inputs: tuple[Array, ...], cotangent: Array, options: Options) -> tuple[Array | None, ...]:
-        with _recording(), lent(inputs, subject.device) as tensors, lent((cotangent,), subject.device) as c:
+        with _recording(), lent(inputs, device) as tensors, lent((cotangent,), device) as c:
             return to_arrays(_gradients(call(_leaves(formula, tensors), options), tensors, c[0], False))
 
     def second(
         inputs: tuple[Array, ...], cotangent: Array, directions: tuple[Array, ...], options: Options
     ) -> tuple[Array | None, ...]:
         given = (cotangent, *directions)
-        with _recording(), lent(inputs, subject.device) as tensors, lent(given, subject.device) as (c, *d):
+        with _recording(), lent(inputs, device) as tensors, lent(given, device) as (c, *d):
             first = _gradients(call(_leaves(formula, tensors), options), tensors, c, True)
             return to_arrays(_second(first, tensors, d))
 
     return Implementation(
         formula=formula.name,
-        subject=subject.name,
+        subject="torch",
         format=fmt,
         forward=forward,
         vjp=vjp if differentiable else None,
         second=second if differentiable else None,
-        options=spelled.fixed,
-        reproduce=partial(_reproduce, subject.device, formula, text),
         negative_strides=False,
     )
 

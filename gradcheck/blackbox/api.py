@@ -1,0 +1,307 @@
+"""`gradcheck.check`: an oracle for a user's own function."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gradcheck.blackbox import points, programs
+from gradcheck.blackbox.oracle import Clock, Oracle, OutOfTime
+from gradcheck.blackbox.result import Checked, Result, checked
+from gradcheck.blackbox.seen import Problem, Seen
+from gradcheck.errors import UsageError, unknown_name
+from gradcheck.explain import BLACK_BOX
+from gradcheck.records import Cell
+from gradcheck.subjects.function import CallFailed, Resizable, raised_by
+
+CHECKS = tuple(BLACK_BOX)
+# The share of the time left that a check may take.
+_SHARES = {
+    "values": 0.35,
+    "sizes": 0.4,
+    "second-order": 0.35,
+    "formats": 0.4,
+    "layouts": 0.4,
+    "subsets": 0.4,
+    "reference": 0.6,
+}
+# More findings of one check tell nothing new.
+_ENOUGH = 3
+
+
+def check(
+    f: Callable[..., Any],
+    *inputs: Any,
+    vjp: Callable[..., Any] | None = None,
+    reference: str | Callable[..., Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    domain: Any = None,
+    model: str | None = None,
+    parameters: bool = True,
+    framework: str | None = None,
+    checks: Iterable[str] | None = None,
+    max_seconds: float = 10.0,
+    seed: int = 0,
+    isolate: bool = False,
+    **keywords: Any,
+) -> Result:
+    """Check the gradients of a function, and its values where there is a reference.
+
+    `f` is a PyTorch function, `torch.autograd.Function.apply`, an `nn.Module`, a JAX function, or a NumPy
+    function with `vjp(inputs, cotangent) -> gradients`. `inputs` are examples of what it takes: the values,
+    sizes, layouts, formats and cotangents are varied from there. Where some tensors require gradients, those
+    are differentiated, else all floating ones; other keywords are handed to `f`.
+
+    `reference` is the name of a formula of the catalogue (its options in `options`) or a NumPy callable.
+    `domain` says what numbers an input takes: "positive", "unit", "spd", a pair (low, high), a list with one
+    entry per input or a dict by name. `checks` chooses among `gradcheck.blackbox.CHECKS`; `("jacobian",)` is
+    the classical gradient check. `max_seconds` is a ceiling: what it does not allow is unfinished and
+    inconclusive. `isolate` runs everything in a process of its own, where a crash is a finding.
+
+    Nothing of the caller is changed: tensors, seeds, flags and graph are as they were. Raises `UsageError`
+    for what cannot be checked at all, with what to do.
+    """
+    started = time.monotonic()
+    chosen = _chosen(checks, reference)
+    _valid(f, max_seconds, model)
+    if isolate:
+        from gradcheck.blackbox.isolation import isolated
+
+        return isolated(
+            f,
+            inputs,
+            dict(
+                vjp=vjp,
+                reference=reference,
+                options=options,
+                domain=domain,
+                parameters=parameters,
+                framework=framework,
+                checks=tuple(chosen),
+                max_seconds=max_seconds,
+                seed=seed,
+                **keywords,
+            ),
+        )
+    kind = framework or _framework(f, inputs, keywords, vjp)
+    with _as_before(kind):
+        subject = _subject(kind, f, inputs, keywords, vjp, parameters)
+        function: Resizable = subject.function
+        _callable(function)
+        oracle = Oracle(
+            function=function,
+            limits=points.domains(domain, function.inputs),
+            seed=seed,
+            clock=Clock(started + max_seconds),
+            probes=subject.probes,
+            state=subject.state,
+        )
+        done = [
+            _run(oracle, name, subject, reference, options or {}, f, kind)
+            for name in chosen
+            if name in subject.offers or name == "reference"
+        ]
+    skipped = [name for name in chosen if name not in subject.offers and name != "reference"]
+    notes = [f"{name}: not for {kind}" for name in skipped] if checks is not None else []
+    flat = [each for group in done for each in group]
+    # What the function does not offer, a forward mode say, was not run: it is told, and is no verdict.
+    notes += [f"{c.cell.check}: {note}" for c in flat if _idle(c) for note in c.evidence.notes[:1]]
+    kept = tuple(each for each in flat if not _idle(each))
+    return Result(programs.name_of(f), kind, kept, time.monotonic() - started, (*notes, *subject.notes()))
+
+
+def _idle(each: Checked) -> bool:
+    evidence = each.evidence
+    return not (evidence.compared or evidence.undecided or each.findings or evidence.unfinished)
+
+
+def assert_correct(f: Callable[..., Any], *inputs: Any, **same: Any) -> None:
+    """Raise `AssertionError` with the text of the result unless `check(f, *inputs, **same)` is ok."""
+    __tracebackhide__ = True
+    result = check(f, *inputs, **same)
+    if not result.ok:
+        raise AssertionError(str(result))
+
+
+def _chosen(checks: Iterable[str] | None, reference: Any) -> list[str]:
+    if checks is None:
+        return [name for name in CHECKS if name != "reference" or reference is not None]
+    named = (checks,) if isinstance(checks, str) else tuple(checks)
+    for name in named:
+        if name not in CHECKS:
+            raise unknown_name("check", name, CHECKS)
+    if not named:
+        raise UsageError("checks: expected at least one name, got none; leave it out for all of them")
+    if "reference" in named and reference is None:
+        raise UsageError('checks: "reference" needs the argument reference=, a formula or a NumPy function')
+    return [name for name in CHECKS if name in named or (name == "reference" and reference is not None)]
+
+
+def _valid(f: Any, max_seconds: float, model: str | None) -> None:
+    if not callable(f):
+        raise UsageError(
+            f"f: expected a function to check, got {type(f).__name__}; pass it without calling it"
+        )
+    if not (isinstance(max_seconds, int | float) and max_seconds > 0):
+        raise UsageError(f"max_seconds: expected a positive number of seconds, got {max_seconds!r}")
+    if model is not None:
+        raise UsageError(
+            f"model: the only arithmetic model is what the framework documents (None), got {model!r}"
+        )
+
+
+def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: Any) -> str:
+    kinds = {_kind(item) for item in _items((inputs, keywords))} - {""}
+    if _is_module(f):
+        return "torch"
+    if len(kinds) > 1:
+        raise UsageError(f"inputs of several frameworks: {', '.join(sorted(kinds))}; convert them to one")
+    if kinds == {"numpy"} and vjp is None:
+        raise UsageError(
+            "NumPy inputs: expected vjp=, a function (inputs, cotangent) -> gradients, got none; "
+            "pass tensors for a PyTorch function, or framework= if the function takes NumPy arrays by itself"
+        )
+    if not kinds:
+        got = ", ".join(type(item).__name__ for item in inputs) or "no inputs"
+        raise UsageError(f"expected at least one array or tensor as an example input, got {got}")
+    return kinds.pop()
+
+
+def _items(item: Any) -> Iterator[Any]:
+    if isinstance(item, Mapping):
+        for value in item.values():
+            yield from _items(value)
+    elif isinstance(item, list | tuple):
+        for value in item:
+            yield from _items(value)
+    else:
+        yield item
+
+
+def _kind(item: Any) -> str:
+    for owner in type(item).__mro__:
+        root = owner.__module__.partition(".")[0]
+        if root == "torch" and owner.__name__ == "Tensor":
+            return "torch"
+        if root in ("jax", "jaxlib") and "Array" in owner.__name__:
+            return "jax"
+        if root == "numpy" and owner.__name__ == "ndarray":
+            return "numpy"
+    return ""
+
+
+def _is_module(f: Any) -> bool:
+    return any(
+        owner.__module__.startswith("torch.nn") and owner.__name__ == "Module" for owner in type(f).__mro__
+    )
+
+
+def _subject(
+    kind: str, f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: Any, parameters: bool
+) -> Any:
+    if kind == "torch":
+        from gradcheck.blackbox.frameworks import TorchSubject
+
+        return TorchSubject(f, inputs, keywords, parameters)
+    if kind == "numpy":
+        from gradcheck.blackbox.frameworks import NumpySubject
+
+        return NumpySubject(f, inputs, keywords, vjp)
+    if kind == "jax":
+        from gradcheck.blackbox.frameworks import JaxSubject
+
+        return JaxSubject(f, inputs, keywords)
+    raise unknown_name("framework", kind, ("torch", "numpy", "jax"))
+
+
+def _callable(function: Resizable) -> None:
+    """Call once; what cannot be called at the example is refused with what it said."""
+    try:
+        _ = function.size
+    except CallFailed as error:
+        cause = error.__cause__ or error
+        raise UsageError(f"the function fails at the example inputs: {raised_by(cause)}") from cause
+
+
+@contextlib.contextmanager
+def _as_before(kind: str) -> Iterator[None]:
+    """Leave seeds, modes and warnings as they were."""
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        warnings.simplefilter("ignore")
+        stack.enter_context(np.errstate(all="ignore"))
+        if kind == "torch":
+            from gradcheck.subjects.torch_function import as_before
+
+            stack.enter_context(as_before())
+        yield
+
+
+def _run(
+    oracle: Oracle,
+    name: str,
+    subject: Any,
+    reference: Any,
+    options: Mapping[str, Any],
+    f: Any,
+    kind: str,
+) -> list[Checked]:
+    started = time.monotonic()
+    cell = Cell(programs.name_of(f), kind, "float64", name)
+    if name == "reference":
+        from gradcheck.blackbox.reference import against
+
+        return against(oracle, subject, reference, dict(options), cell)
+    part = oracle.clock.part(_SHARES.get(name, 0.5))
+    whole, oracle.clock = oracle.clock, part
+    total, unfinished = Seen(), False
+    try:
+        for seen in _steps(oracle, name):
+            total += seen
+            if len(total.problems) >= _ENOUGH:
+                break
+    except OutOfTime:
+        unfinished = True
+    except Exception as error:
+        total += _fell(error)
+    finally:
+        oracle.clock = whole
+    if unfinished and not total.compared and total.notes:
+        unfinished = part.left() > 0
+    smaller = _shrunk(oracle, total) if total.problems and oracle.clock.left() > 0 else total
+    done = checked(cell, smaller, time.monotonic() - started, unfinished, subject.program)
+    return [done]
+
+
+def _fell(error: Exception) -> Seen:
+    """A check that the function brought down: what it raised is the finding."""
+    cause = error.__cause__ if isinstance(error, CallFailed) and error.__cause__ else error
+    return Seen(problems=(Problem(raised_by(cause), breach="raised"),))
+
+
+def _steps(oracle: Oracle, name: str) -> Iterator[Seen]:
+    if name == "jacobian":
+        yield oracle.jacobian()
+    elif name == "state":
+        yield oracle.process()
+    elif name == "values":
+        yield from oracle.values()
+    elif name == "sizes":
+        yield from oracle.sizes()
+    elif name == "second-order":
+        yield from oracle.second()
+    elif name == "formats":
+        yield from oracle.formats()
+    else:
+        yield from oracle.probe(name)
+
+
+def _shrunk(oracle: Oracle, seen: Seen) -> Seen:
+    """Look for the same problem in a smaller example."""
+    from gradcheck.blackbox.shrinking import shrunk
+
+    return shrunk(oracle, seen)

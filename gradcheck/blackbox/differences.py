@@ -1,0 +1,208 @@
+"""Directional derivatives of a black box by central differences on a ladder of steps, each with its error.
+
+Steps are powers of two times the size of the element, and points have `POINT_BITS` significant bits, so that
+x ± h is stored exactly and the distance taken is the distance meant. Two neighbouring steps give a Richardson
+value free of the h² term; the difference of neighbouring Richardson values, plus the rounding error of the
+outputs over the step, estimates its error. Every entry takes the step that suits it best.
+
+Sources: Richardson 1911; Curtis, Powell & Reid 1974 for the perturbation of many columns at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradcheck.subjects.function import Function, Point, Vector, repeated
+
+POINT_BITS = 32
+# Exponents of the steps. The first is for functions that round coarsely inside.
+LADDER = (3, 6, 10, 14, 18)
+FINE = tuple(range(2, 50, 3))
+COARSE = tuple(range(2, 23, 2))
+# How many numbers of a batch are held at once, inputs and outputs together.
+MOST_NUMBERS = 4_000_000
+_ROUNDINGS = 4.0
+_BEYOND = 4.0
+_POINTS = 9
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A derivative and an estimate of its error, element by element; `jump` marks where there is none."""
+
+    value: Vector
+    error: Vector
+    jump: NDArray[np.bool_] | None = None
+
+
+def rounded(x: Vector) -> Vector:
+    """Return the numbers with as many significant bits as a point has."""
+    fraction, exponent = np.frexp(x)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.ldexp(np.rint(np.ldexp(fraction, POINT_BITS)), exponent - POINT_BITS))
+
+
+def step_sizes(x: Vector) -> Vector:
+    """Return the size that steps of each element are measured by: its own, or that of its neighbours."""
+    size = np.abs(x)
+    finite = size[np.isfinite(size) & (size > 0)]
+    typical = float(np.exp2(np.round(np.mean(np.log2(finite))))) if finite.size else 1.0
+    scale = np.maximum(np.where(np.isfinite(size), size, 1.0), typical)
+    return np.exp2(np.floor(np.log2(np.maximum(scale, 1e-290))))
+
+
+def along(
+    function: Function,
+    point: Point,
+    place: int,
+    directions: Vector,
+    ladder: tuple[int, ...] = LADDER,
+    noise: Vector | float = 0.0,
+) -> Slope:
+    """Return the derivatives of all outputs along directions of one input, (C, n) in and (C, m) out.
+
+    `noise` is that of the outputs where it was measured; their rounding is always counted.
+
+    A direction holds the signed size of each element's step at h = 1; what is returned is the derivative
+    with respect to h.
+    """
+    count = len(directions)
+    per = max(1, MOST_NUMBERS // max(1, sum(x.size for x in point) + function.size) // (2 * len(ladder)))
+    parts = [
+        _along(function, point, place, directions[start : start + per], ladder, noise)
+        for start in range(0, count, per)
+    ]
+    if not parts:
+        empty = np.zeros((0, function.size))
+        return Slope(empty, empty)
+    return Slope(np.concatenate([p.value for p in parts]), np.concatenate([p.error for p in parts]))
+
+
+def _along(
+    function: Function,
+    point: Point,
+    place: int,
+    directions: Vector,
+    ladder: tuple[int, ...],
+    noise: Vector | float,
+) -> Slope:
+    steps = np.exp2(-np.array(ladder, dtype=float))
+    count, levels = len(directions), len(ladder)
+    batch = repeated(point, 2 * levels * count)
+    signed = np.concatenate([steps, -steps])
+    moved = point[place] + signed[:, None, None] * directions
+    batch[place] = moved.reshape(2 * levels * count, -1)
+    outputs = function.values(tuple(batch)).reshape(2, levels, count, function.size)
+    with np.errstate(all="ignore"):
+        return _best(outputs, steps, function.roundoff, noise)
+
+
+def _best(outputs: Vector, steps: Vector, roundoff: float, noise: Vector | float) -> Slope:
+    """Choose, element by element, the Richardson value with the smallest estimated error."""
+    up, down = outputs
+    central = (up - down) / (2 * steps[:, None, None])
+    size = np.maximum(np.abs(up), np.abs(down))
+    rounding = _ROUNDINGS * np.maximum(roundoff * size, noise) / steps[:, None, None]
+    ratio = (steps[:-1] / steps[1:])[:, None, None] ** 2
+    better = (ratio * central[1:] - central[:-1]) / (ratio - 1)
+    return chosen(better, np.abs(np.diff(central, axis=0)) / ratio, rounding[1:])
+
+
+def chosen(better: Vector, apart: Vector, rounding: Vector) -> Slope:
+    """Choose, element by element, the value whose error is smallest.
+
+    Its error is how far the next one lies, and every finer one beyond its own rounding: a coarse step may
+    agree with its neighbour and both miss what happens closer to the point.
+    """
+    error = np.empty_like(better)
+    levels = len(better)
+    for k in range(levels):
+        change = np.abs(better[k + 1] - better[k]) if k + 1 < levels else apart[k]
+        for finer in range(k + 2, levels):
+            beyond = np.abs(better[finer] - better[k]) - _BEYOND * rounding[finer]
+            change = np.maximum(change, beyond)
+        error[k] = change + rounding[k]
+    error = np.where(np.isfinite(error) & np.isfinite(better), error, np.inf)
+    best = np.argmin(error, axis=0)[None]
+    value = np.take_along_axis(better, best, 0)[0]
+    return Slope(np.where(np.isfinite(value), value, np.nan), np.take_along_axis(error, best, 0)[0])
+
+
+def one_sided(
+    function: Function,
+    point: Point,
+    place: int,
+    direction: Vector,
+    ladder: tuple[int, ...] = FINE,
+    noise: Vector | float = 0.0,
+) -> tuple[Slope, Slope]:
+    """Return the derivatives from the right and from the left along one direction, each (m,)."""
+    sides = []
+    for sign in (1.0, -1.0):
+        steps = np.exp2(-np.array(ladder, dtype=float))
+        batch = repeated(point, len(ladder) + 1)
+        batch[place][1:] = point[place] + sign * steps[:, None] * direction
+        with np.errstate(all="ignore"):
+            outputs = function.values(tuple(batch))
+            quotient = sign * (outputs[1:] - outputs[:1]) / steps[:, None]
+            size = np.maximum(np.abs(outputs[1:]), np.abs(outputs[:1]))
+            rounding = _ROUNDINGS * np.maximum(function.roundoff * size, noise) / steps[:, None]
+            ratio = (steps[:-1] / steps[1:])[:, None]
+            better = (ratio * quotient[1:] - quotient[:-1]) / (ratio - 1)
+            slope = chosen(better, np.abs(np.diff(quotient, axis=0)) / ratio, rounding[1:])
+            sides.append(Slope(slope.value, slope.error, _jumps(outputs, function)))
+    return sides[0], sides[1]
+
+
+def _jumps(outputs: Vector, function: Function) -> NDArray[np.bool_]:
+    """Return which outputs change by the same amount however small the step: they jump at the point."""
+    moved = np.abs(outputs[-4:] - outputs[:1])
+    rounding = 64 * function.roundoff * np.abs(outputs).max(axis=0)
+    still = moved.min(axis=0) > 0.9 * moved.max(axis=0)
+    return np.asarray(still & (moved.min(axis=0) > rounding))
+
+
+def noise_of(
+    function: Function,
+    point: Point,
+    place: int,
+    direction: Vector,
+    exponents: tuple[int, ...] = (-44, -34, -26, -18, -12),
+) -> tuple[Vector, NDArray[np.bool_]]:
+    """Return the noise of all outputs, (m,), from differences of high order on closely spaced points.
+
+    What is smooth vanishes in them, what is noise does not. Where the function stands still over the closest
+    points it may round coarsely inside, and wider ones tell how coarsely; or it may be flat, and end there.
+    The second result says where that is open. Source: Moré & Wild 2011, "Estimating computational noise".
+    """
+    least = np.zeros(function.size)
+    open_ = np.ones(function.size, dtype=bool)
+    still = np.zeros(function.size, dtype=bool)
+    for exponent in exponents:
+        batch = repeated(point, _POINTS)
+        batch[place] = point[place] + np.arange(_POINTS)[:, None] * 2.0**exponent * direction
+        with np.errstate(all="ignore"):
+            values = function.values(tuple(batch))
+            levels = []
+            table = values
+            for order in range(1, 6):
+                table = np.diff(table, axis=0)
+                if order >= 3:
+                    gamma = math.factorial(order) ** 2 / math.factorial(2 * order)
+                    levels.append(np.sqrt(gamma * np.mean(table**2, axis=0)))
+            found = np.min(levels, axis=0)
+            steps = np.abs(np.diff(values, axis=0))
+            moves = (steps != 0).any(axis=0) & np.isfinite(found)
+            # Equal steps have no noise in their differences, and may be one coarse rounding each.
+            quantum = np.where(steps > 0, steps, np.inf).min(axis=0)
+        take = open_ & moves
+        least[take] = found[take]
+        if exponent != exponents[0]:
+            still |= take
+            least[take] = np.maximum(found, quantum)[take]
+        open_ &= ~take
+    return least, still

@@ -1,0 +1,407 @@
+"""The checks of a black box, the most telling first, within a time that was given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from gradcheck.blackbox import jacobian, points, sizes
+from gradcheck.blackbox.differences import rounded
+from gradcheck.blackbox.projection import signed
+from gradcheck.blackbox.seen import Problem, Seen
+from gradcheck.errors import UsageError
+from gradcheck.subjects.function import CallFailed, Point, Resizable, Vector, one, raised_by
+
+# A Jacobian of more entries is compared by forms first; below, every entry is cheap enough.
+_EVERY_ENTRY = 10_000
+_MOST_ENTRIES = 2_000_000
+_FORMATS = ("float32", "bfloat16", "float16")
+_LEAST = {"float32": 2.0**-149, "bfloat16": 2.0**-133, "float16": 2.0**-24}
+_LARGEST = {"float32": 3e38, "bfloat16": 3e38, "float16": 65504.0}
+_BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
+# So many roundings are allowed for an operation of unknown length, beside what its condition explains.
+_ROUNDINGS = {"float32": 48.0, "bfloat16": 16.0, "float16": 16.0}
+_CONDITION = 24.0
+_NOISE = 8.0
+_SECONDS_FIRST = 0.4
+
+
+class OutOfTime(Exception):
+    """The time that was given is over."""
+
+
+@dataclass
+class Clock:
+    """When to stop. `share` gives a check its part of what is left."""
+
+    end: float
+
+    def left(self) -> float:
+        """Return the seconds left."""
+        return self.end - time.monotonic()
+
+    def require(self) -> None:
+        """Raise `OutOfTime` if nothing is left."""
+        if self.left() <= 0:
+            raise OutOfTime
+
+    def part(self, share: float) -> Clock:
+        """Return a clock that stops after a share of what is left."""
+        return Clock(time.monotonic() + share * max(0.0, self.left()))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Outputs and gradients in a narrow format and in float64, and what may lie between them."""
+
+    name: str
+    family: str
+    point: Point
+    found: list[Vector | None]
+    truth: list[Vector | None]
+    reach: list[Vector]
+
+
+@dataclass
+class Oracle:
+    """One function under examination."""
+
+    function: Resizable
+    limits: tuple[points.Domain | None, ...]
+    seed: int
+    clock: Clock
+    probes: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    state: Callable[..., Any] | None = None
+    memory: jacobian.Memory = field(default_factory=jacobian.Memory)
+
+    def example(self) -> Point:
+        """Return the user's example with as many bits as a point has."""
+        return tuple(rounded(x) for x in self.function.point)
+
+    # Jacobians
+
+    def compared(
+        self,
+        function: Resizable,
+        point: Point,
+        family: str,
+        memory: jacobian.Memory | None = None,
+        what: str = "gradient",
+        quick: bool | None = None,
+    ) -> Seen:
+        """Compare one Jacobian at one point; a point where the function raises is no case."""
+        entries = function.size * sum(axes.size for axes in function.inputs)
+        by_forms = entries > _EVERY_ENTRY if quick is None else quick
+        if memory is None and len(function.inputs) == len(self.function.inputs):
+            memory = jacobian.Memory(typical=dict(self.memory.typical))
+        try:
+            with np.errstate(all="ignore"):
+                found = jacobian.compare(function, point, self.seed, memory=memory, quick=by_forms)
+        except CallFailed as error:
+            return self._raised(function, point, family, what, error)
+        problems = tuple(self._problem(function, point, family, what, entry) for entry in found.wrong)
+        missing = tuple(
+            replace(problem, breach="missing") if self._place(function, problem) in found.missing else problem
+            for problem in problems
+        )
+        return Seen(
+            compared=found.entries,
+            undecided=found.undecided,
+            cases=1,
+            problems=missing,
+            notes=found.notes,
+            resolution=found.resolution,
+            families={family: found.entries},
+        )
+
+    def _raised(self, function: Resizable, point: Point, family: str, what: str, error: CallFailed) -> Seen:
+        """A function may refuse a point; a backward pass that fails where the function answers is wrong."""
+        said = raised_by(error.__cause__ or error)
+        try:
+            answers = bool(np.isfinite(one(function, point)).all())
+        except CallFailed:
+            answers = False
+        if not answers or what != "gradient":
+            return Seen(notes=(f"{family}: {said}",))
+        problem = Problem(
+            f"the function answers and the {what} fails ({family}): {said}",
+            breach="raised",
+            family=family,
+            point=point,
+            shapes=function.leaf_shapes,
+        )
+        return Seen(problems=(problem,))
+
+    @staticmethod
+    def _place(function: Resizable, problem: Problem) -> int:
+        return next(k for k, axes in enumerate(function.inputs) if axes.name == problem.place)
+
+    @staticmethod
+    def _problem(function: Resizable, point: Point, family: str, what: str, entry: jacobian.Entry) -> Problem:
+        axes = function.inputs[entry.place]
+        where = np.unravel_index(entry.column, axes.shape) if axes.shape else ()
+        index = ", ".join(map(str, map(int, where)))
+        kink = ", at a kink: outside of the slopes on both sides" if entry.kink else ""
+        of = f"all of {axes.name} together" if entry.together else f"{axes.name}[{index}]"
+        message = (
+            f"d output[{entry.row}] / d {of} by the {what} is {entry.got!r}, "
+            f"by differences {entry.expected!r} ± {entry.bound:.1e}{kink} ({family})"
+        )
+        return Problem(
+            message,
+            entry.got,
+            entry.expected,
+            entry.error,
+            entry.bound,
+            place=axes.name,
+            index=entry.column,
+            row=entry.row,
+            value=float(point[entry.place][entry.column]),
+            family=family,
+            point=point,
+            shapes=function.leaf_shapes,
+        )
+
+    def jacobian(self) -> Seen:
+        """Every entry of the Jacobian at the example, reverse mode against differences."""
+        return self.compared(self.function, self.example(), "as given", self.memory, quick=True)
+
+    def values(self) -> Iterator[Seen]:
+        """The Jacobian at other values: large, tiny, saturated, tied, at the points where code branches."""
+        drawn = points.points(self.function.point, self.function.inputs, self.limits, self.seed)
+        for number, (family, point) in enumerate(drawn):
+            self.clock.require()
+            yield self.compared(self.function, self.within(self.function, point), family, self.memory)
+            other = self.function.with_other_integers(np.random.default_rng([self.seed, 91, number]))
+            if other is not None and number % 4 == 0:
+                label = f"{family}, other integers"
+                yield self.compared(other, self.within(other, point), label, self.memory)
+
+    def sizes(self) -> Iterator[Seen]:
+        """The Jacobian at other sizes of every axis that the function lets vary."""
+        tried = False
+        for sized in sizes.varied(self.function, self.seed):
+            tried = True
+            self.clock.require()
+            if self._dense(sized.function):
+                continue
+            point = self._confined(sized.function)
+            yield self.compared(sized.function, point, sized.label)
+            branches = self.within(sized.function, self._family(sized.function, "branches"))
+            if sum(x.size for x in branches) < 200:
+                yield self.compared(sized.function, branches, f"branches, {sized.label}")
+        if not tried:
+            yield Seen(notes=("the function accepts no other size of any axis",))
+
+    def _dense(self, function: Resizable) -> bool:
+        """Whether a Jacobian is too large to be taken entry by entry, should that be needed."""
+        return function.size * max(axes.size for axes in function.inputs) > _MOST_ENTRIES
+
+    def within(self, function: Resizable, point: Point) -> Point:
+        """Return the point, folded into the range of the example where the function has no number at it."""
+        try:
+            if np.isfinite(one(function, point)).all():
+                return point
+        except CallFailed:
+            pass
+        return tuple(
+            rounded(points.folded(x, example)) for x, example in zip(point, self.function.point, strict=True)
+        )
+
+    def _confined(self, function: Resizable) -> Point:
+        made = []
+        for x, axes, limit in zip(function.point, function.inputs, self.limits, strict=True):
+            made.append(rounded(x if limit is None else limit.project(x, axes.shape)))
+        return tuple(made)
+
+    def _family(self, function: Resizable, family: str) -> Point:
+        rng = np.random.default_rng([self.seed, 51])
+        return tuple(
+            points.drawn(family, rng, x, axes, limit)
+            for x, axes, limit in zip(function.point, function.inputs, self.limits, strict=True)
+        )
+
+    def second(self) -> Iterator[Seen]:
+        """The gradient of the gradient: double backward against differences of the first gradient."""
+        rng = np.random.default_rng([self.seed, 61])
+        memory = jacobian.Memory()
+        for number, family in enumerate(("as given", "like", "branches", "saturated", "tiny", "large")):
+            self.clock.require()
+            cotangent = signed(rng, (self.function.size,))
+            gradient = self.function.along(cotangent)
+            point = self.example() if not number else self._family(self.function, family)
+            point = self.within(self.function, point)
+            seen = self.compared(gradient, point, family, memory, "double backward pass")
+            if not number and seen.notes and not seen.compared:
+                yield Seen(notes=(f"no double backward pass: {seen.notes[0]}",))
+                return
+            yield seen
+
+    # Formats
+
+    def formats(self) -> Iterator[Seen]:
+        """Narrow formats against float64 at the same numbers, within what rounding and condition explain."""
+        families = ("as given", "like", "branches", "grid", "like")
+        for name in _FORMATS:
+            trials = []
+            for family in families:
+                self.clock.require()
+                trials.append(self._trial(name, family))
+            # What is tiny at one point may be the difference of numbers of the usual size.
+            usual = [
+                max((_largest(trial.truth[k]) for trial in trials if isinstance(trial, _Trial)), default=0.0)
+                for k in range(1 + len(self.function.inputs))
+            ]
+            for trial in trials:
+                yield self._tried(trial, usual) if isinstance(trial, _Trial) else trial
+
+    def _trial(self, name: str, family: str) -> _Trial | Seen:
+        wide, narrow = self.function, self.function.of_format(name)
+        point = self.example() if family == "as given" else self._family(wide, family)
+        point = self.within(wide, point)
+        point = tuple(_narrowed(np.clip(x, -20, 20) if family != "as given" else x, name) for x in point)
+        if any((np.abs(x) > _LARGEST[name] / 64).any() for x in point):
+            return Seen(notes=(f"{name} does not hold the example's numbers",))
+        rng = np.random.default_rng([self.seed, 71])
+        factors = signed(rng, (wide.size,))
+        try:
+            found = [one(narrow, point), *narrow.gradients(point, factors[None])]
+            noise = _spread(narrow, point, factors, found, 2 * narrow.roundoff, rng)
+        except (CallFailed, UsageError) as error:
+            return Seen(notes=(f"not in {name}: {raised_by(error.__cause__ or error)}",))
+        try:
+            truth = [one(wide, point), *wide.gradients(point, factors[None])]
+            spread = _spread(wide, point, factors, truth, narrow.roundoff, rng)
+        except CallFailed as error:
+            return Seen(notes=(f"{family}: {raised_by(error.__cause__ or error)}",))
+        reach = [
+            _CONDITION * moved + _NOISE * np.where(np.isfinite(own), own, 0.0)
+            if own.size == moved.size
+            else moved
+            for moved, own in zip(spread, noise, strict=True)
+        ]
+        return _Trial(name, family, point, found, truth, reach)
+
+    def _tried(self, trial: _Trial, usual: list[float]) -> Seen:
+        total = Seen(cases=1, families={f"{trial.name} {trial.family}": 1})
+        names = ["the value", *(f"the gradient of {axes.name}" for axes in self.function.inputs)]
+        for what, got, expected, reach, scale in zip(
+            names, trial.found, trial.truth, trial.reach, usual, strict=True
+        ):
+            if expected is not None and got is not None:
+                total += self._against(what, trial, got.ravel(), expected.ravel(), reach, scale)
+        return total
+
+    def _against(
+        self, what: str, trial: _Trial, got: Vector, expected: Vector, reach: Vector, scale: float
+    ) -> Seen:
+        name, family, point = trial.name, trial.family, trial.point
+        u = 2.0 ** -_BITS[name]
+        if got.shape != expected.shape:
+            problem = Problem(f"{what} in {name} has {got.size} numbers, {expected.size} in float64",
+                              breach="shape", format=name, family=family, point=point)  # fmt: skip
+            return Seen(problems=(problem,))
+        with np.errstate(all="ignore"):
+            usable = np.isfinite(expected) & (np.abs(expected) < _LARGEST[name] / 64) & np.isfinite(reach)
+            allowed = _ROUNDINGS[name] * u * scale + reach + 4 * _LEAST[name]
+            off = np.abs(got - expected)
+            bad = usable & ~(off <= allowed)
+            # On the way to a huge number something larger may overflow; that is the format's affair.
+            bad &= np.isfinite(got) | (np.abs(expected) < _LARGEST[name] ** 0.5)
+        problems: tuple[Problem, ...] = ()
+        if bad.any():
+            worst = int(np.argmax(np.where(bad, np.where(np.isfinite(off), off / allowed, np.inf), -1.0)))
+            problems = (
+                Problem(
+                    f"{what} in {name} is {got[worst]!r} at [{worst}], in float64 {expected[worst]!r} "
+                    f"± {allowed[worst]:.1e} ({family})",
+                    float(got[worst]),
+                    float(expected[worst]),
+                    float(off[worst]),
+                    float(allowed[worst]),
+                    index=worst,
+                    format=name,
+                    family=family,
+                    point=point,
+                    shapes=self.function.leaf_shapes,
+                ),
+            )
+        return Seen(compared=int(usable.sum()), problems=problems)
+
+    # What the framework's machinery can break
+
+    def probe(self, name: str) -> Iterator[Seen]:
+        """Run one of the framework's probes at the example and at one other point."""
+        for family in ("as given", "like"):
+            self.clock.require()
+            point = self.example() if family == "as given" else self._family(self.function, family)
+            point = self.within(self.function, point)
+            try:
+                found = self.probes[name](self.function, point, self.seed)
+            except CallFailed as error:
+                yield Seen(notes=(f"{family}: {raised_by(error.__cause__ or error)}",))
+                continue
+            yield self._told(found, family, point)
+
+    def process(self) -> Seen:
+        """Inputs, earlier outputs, the process and repeated calls."""
+        assert self.state is not None
+        point = self.example()
+        other = self.within(self.function, self._family(self.function, "like"))
+        return self._told(self.state(self.function, point, other, self.seed), "as given", point)
+
+    def _told(self, found: Any, family: str, point: Point) -> Seen:
+        problems = tuple(
+            Problem(
+                f"{fault.message}: {fault.got!r}, not {fault.expected!r}"
+                if not fault.breach
+                else fault.message,
+                fault.got,
+                fault.expected,
+                abs(fault.got - fault.expected) if not fault.breach else np.inf,
+                breach=fault.breach,
+                family=family,
+                point=point,
+                shapes=self.function.leaf_shapes,
+            )
+            for fault in found.faults
+        )
+        return Seen(
+            found.compared, cases=1, problems=problems, notes=tuple(found.notes), families={family: 1}
+        )
+
+
+def _largest(x: Vector | None) -> float:
+    return 0.0 if x is None else float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
+
+
+def _narrowed(x: Vector, name: str) -> Vector:
+    """Round to the significant bits of a format; the range is the caller's affair."""
+    fraction, exponent = np.frexp(x)
+    with np.errstate(all="ignore"):
+        cut = np.ldexp(np.rint(np.ldexp(fraction, _BITS[name])), exponent - _BITS[name])
+    return np.where(np.abs(cut) < 16 * _LEAST[name], 0.0, cut)
+
+
+def _spread(
+    function: Resizable,
+    point: Point,
+    factors: Vector,
+    truth: list[Vector | None],
+    roundoff: float,
+    rng: np.random.Generator,
+) -> list[Vector]:
+    """Return how far outputs and gradients move when the inputs do by a rounding error of the format."""
+    spread = [np.zeros(0) if t is None else np.zeros(t.size) for t in truth]
+    for _ in range(4):
+        moved = tuple(x * (1 + rng.integers(-1, 2, x.size) * 2 * roundoff) for x in point)
+        there = [one(function, moved), *function.gradients(moved, factors[None])]
+        for k, (now, base) in enumerate(zip(there, truth, strict=True)):
+            if now is not None and base is not None:
+                with np.errstate(all="ignore"):
+                    spread[k] = np.maximum(spread[k], np.abs(now.ravel() - base.ravel()))
+    return spread

@@ -1,0 +1,157 @@
+"""What the checks see of a user's function, whatever framework it is written in.
+
+Everything is flat: an input is a vector of float64 numbers, all outputs together are one vector. A point is
+a tuple of such vectors, one per differentiable input; a batch has one more axis in front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Point = tuple[Vector, ...]
+
+
+class CallFailed(Exception):
+    """The user's function raised; the original is the cause."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Name and shape of one differentiable input."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+class Function(Protocol):
+    """A function at fixed sizes, in one format.
+
+    `values` and `gradients` take batches along the first axis and return batches. A gradient is None where
+    the framework says that there is none. All may raise `CallFailed`.
+    """
+
+    @property
+    def inputs(self) -> tuple[Axes, ...]:
+        """The differentiable inputs."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many numbers all outputs have together."""
+        ...
+
+    @property
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the outputs."""
+        ...
+
+    @property
+    def roundoff(self) -> float:
+        """The unit roundoff of the outputs' format."""
+        ...
+
+    def values(self, points: Point) -> Vector:
+        """Return the outputs, (B, size), at a batch of points, (B, n) for each input."""
+        ...
+
+    def gradients(self, point: Point, cotangents: Vector) -> tuple[Vector | None, ...]:
+        """Return, for each input, (B, n): the vector-Jacobian products of cotangents (B, size) at a point."""
+        ...
+
+
+class Resizable(Function, Protocol):
+    """A function whose examples can be replaced by others of other sizes.
+
+    A leaf is a place in the arguments that holds an array, differentiated or not; `fixed` ones, a module's
+    parameters, keep their shape.
+    """
+
+    @property
+    def point(self) -> Point:
+        """The example, flat."""
+        ...
+
+    @property
+    def leaf_names(self) -> tuple[str, ...]:
+        """The names of all arrays."""
+        ...
+
+    @property
+    def leaf_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of all arrays."""
+        ...
+
+    @property
+    def fixed(self) -> tuple[bool, ...]:
+        """Which arrays keep their shape."""
+        ...
+
+    def resized(self, shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator) -> Resizable:
+        """Return the function with arrays of these shapes; `CallFailed` if it does not accept them."""
+        ...
+
+    def of_format(self, name: str) -> Resizable:
+        """Return the function with its inputs in another format."""
+        ...
+
+    def with_other_integers(self, rng: np.random.Generator) -> Resizable | None:
+        """Return the function with other whole numbers in its undifferentiated inputs, None without any."""
+        ...
+
+    def arguments(self, point: Point) -> tuple[Any, ...]:
+        """Return what a NumPy reference is called with at a point."""
+        ...
+
+    @property
+    def leaves(self) -> tuple[Any, ...]:
+        """What stands at each place of the arguments: `name`, `active` and `fixed` are among its fields."""
+        ...
+
+    def along(self, cotangent: Vector) -> Resizable:
+        """Return the gradient along a fixed cotangent as a function of the inputs."""
+        ...
+
+
+def one(function: Function, point: Point) -> Vector:
+    """Return the outputs at one point."""
+    found: Vector = function.values(tuple(x[None] for x in point))[0]
+    return found
+
+
+def repeated(point: Point, count: int) -> list[Vector]:
+    """Return writable batches of `count` copies of a point."""
+    return [np.repeat(x[None], count, axis=0) for x in point]
+
+
+def raised_by(error: BaseException) -> str:
+    """Return the first line of an error with its type, bounded, also if it cannot be printed."""
+    try:
+        text = str(error).partition("\n")[0]
+    except Exception:
+        text = "(an error that cannot be printed)"
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+def resample(x: NDArray[Any], shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
+    """Return an array of another shape with numbers like those of x; whole numbers stay among its own."""
+    flat = x.ravel()
+    count = int(np.prod(shape))
+    if not flat.size:
+        return np.asarray(rng.normal(size=shape)).astype(x.dtype)
+    chosen = flat[rng.integers(0, flat.size, count)]
+    if np.issubdtype(x.dtype, np.integer) and flat.min() >= 0:
+        # Class numbers and indices: all up to the largest that the example has.
+        chosen = rng.integers(0, int(flat.max()) + 1, count)
+    if np.issubdtype(x.dtype, np.floating):
+        chosen = chosen * (1 + rng.uniform(-0.2, 0.2, count))
+    return np.asarray(chosen).astype(x.dtype).reshape(shape)

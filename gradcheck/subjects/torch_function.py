@@ -1,0 +1,518 @@
+"""A user's PyTorch function as the black-box checks see it: flat vectors in, flat vectors out."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradcheck.errors import UsageError
+from gradcheck.subjects.function import Axes, CallFailed, Point, Vector, resample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMATS = ("float64", "float32", "bfloat16", "float16")
+_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A place in the arguments: a tensor, whether it is differentiated, whether it keeps its shape."""
+
+    name: str
+    tensor: Tensor
+    active: bool
+    fixed: bool = False
+
+
+@dataclass
+class Known:
+    """What has been found out about a function by trying, kept over all sizes and formats."""
+
+    batches: dict[tuple[tuple[int, ...], ...], bool] = field(default_factory=dict)
+    batches_gradients: bool | None = None
+    notes: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class TorchFunction:
+    """`call(leaves)` at fixed sizes; see `gradcheck.subjects.function.Function`.
+
+    `format` is the format that the active inputs are given in; `order` 2 stands for the gradient of the
+    function along a fixed cotangent, as a function of the inputs.
+    """
+
+    call: Callable[[Sequence[Tensor]], Any]
+    leaves: tuple[Leaf, ...]
+    known: Known
+    format: str = "float64"
+    cotangent: Vector | None = None
+    prepare: Callable[[Tensor, int], Tensor] | None = None
+    again: Callable[[], TorchFunction | None] | None = None
+
+    # Inputs and outputs
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        """The places of the differentiable inputs."""
+        return tuple(place for place, leaf in enumerate(self.leaves) if leaf.active)
+
+    @property
+    def inputs(self) -> tuple[Axes, ...]:
+        """Name and shape of each differentiable input."""
+        return tuple(Axes(self.leaves[p].name, tuple(self.leaves[p].tensor.shape)) for p in self.active)
+
+    @property
+    def point(self) -> Point:
+        """The inputs that the user gave, as flat float64 vectors."""
+        return tuple(_numbers(self.leaves[p].tensor) for p in self.active)
+
+    @property
+    def roundoff(self) -> float:
+        """The unit roundoff of the outputs."""
+        import torch
+
+        coarsest = max((o.dtype for o in self._probe()), key=lambda d: torch.finfo(d).eps)
+        return max(float(torch.finfo(coarsest).eps) / 2, _ROUNDOFF[self.format])
+
+    @property
+    def size(self) -> int:
+        """How many numbers all floating outputs have together."""
+        return sum(output.numel() for output in self._probe())
+
+    def _probe(self) -> list[Tensor]:
+        cached = self.__dict__.get("_outputs")
+        if cached is None:
+            import torch
+
+            with torch.no_grad() if self.cotangent is None else contextlib.nullcontext():
+                cached = [o.detach() for o in self.outputs(self.tensors(self.point))]
+            object.__setattr__(self, "_outputs", cached)
+        return list(cached)
+
+    @property
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the floating outputs."""
+        return tuple(tuple(o.shape) for o in self._probe())
+
+    def fresh(self) -> TorchFunction | None:
+        """Return the function on a copy of the callable from before its first call, if there is one."""
+        return None if self.again is None else self.again()
+
+    def of_format(self, name: str) -> TorchFunction:
+        """Return the same function with its inputs in another format."""
+        return replace(self, format=name)
+
+    def at_leaves(self, leaves: Sequence[Tensor]) -> TorchFunction:
+        """Return the same function for other examples of its inputs."""
+        made = tuple(replace(old, tensor=new) for old, new in zip(self.leaves, leaves, strict=True))
+        return replace(self, leaves=made)
+
+    @property
+    def leaf_names(self) -> tuple[str, ...]:
+        """The names of all tensors."""
+        return tuple(leaf.name for leaf in self.leaves)
+
+    @property
+    def leaf_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of all tensors."""
+        return tuple(tuple(leaf.tensor.shape) for leaf in self.leaves)
+
+    @property
+    def fixed(self) -> tuple[bool, ...]:
+        """Which tensors keep their shape."""
+        return tuple(leaf.fixed for leaf in self.leaves)
+
+    def resized(self, shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator) -> TorchFunction:
+        """Return the function with tensors of these shapes; `CallFailed` if it does not accept them."""
+        import torch
+
+        made = []
+        for leaf, shape in zip(self.leaves, shapes, strict=True):
+            if tuple(leaf.tensor.shape) == shape:
+                made.append(leaf.tensor)
+                continue
+            kind = leaf.tensor.dtype
+            plain = leaf.tensor.detach().to(torch.float64) if leaf.tensor.is_floating_point() else leaf.tensor
+            made.append(torch.from_numpy(resample(plain.numpy(force=True), shape, rng)).to(kind))
+        new = self.at_leaves(made)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            new._probe()
+        return new
+
+    def with_other_integers(self, rng: np.random.Generator) -> TorchFunction | None:
+        """Return the function with other whole numbers in its undifferentiated inputs, None without any."""
+        import torch
+
+        made = [
+            torch.from_numpy(resample(leaf.tensor.numpy(force=True), tuple(leaf.tensor.shape), rng))
+            if leaf.tensor.dtype in (torch.int64, torch.int32) and leaf.tensor.numel()
+            else leaf.tensor
+            for leaf in self.leaves
+        ]
+        if all(new is leaf.tensor for new, leaf in zip(made, self.leaves, strict=True)):
+            return None
+        other = self.at_leaves(made)
+        try:
+            return other if other.output_shapes == self.output_shapes else None
+        except CallFailed:
+            return None
+
+    def arguments(self, point: Point) -> tuple[Any, ...]:
+        """Return the arrays of all leaves but a module's parameters, as NumPy has them."""
+        made = self.tensors(point)
+        return tuple(
+            x.detach().numpy(force=True) for x, leaf in zip(made, self.leaves, strict=True) if not leaf.fixed
+        )
+
+    def along(self, cotangent: Vector) -> TorchFunction:
+        """Return the gradient along a fixed cotangent as a function of the inputs."""
+        return replace(self, cotangent=cotangent, known=Known())
+
+    def tensors(self, point: Sequence[Vector]) -> list[Tensor]:
+        """Return fresh leaves with the numbers of a point, in the format of this function."""
+        import torch
+
+        dtype = getattr(torch, self.format)
+        numbers = iter(point)
+        made: list[Tensor] = []
+        for place, leaf in enumerate(self.leaves):
+            if leaf.active:
+                x = torch.from_numpy(np.array(next(numbers))).reshape(leaf.tensor.shape).to(dtype)
+                made.append(self.prepare(x, place) if self.prepare else x)
+            elif leaf.tensor.is_floating_point():
+                made.append(leaf.tensor.detach().clone().to(dtype))
+            else:
+                made.append(leaf.tensor.detach().clone())
+        return made
+
+    def outputs(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        """Return the floating outputs of a call; for order 2, the gradients along the fixed cotangent."""
+        try:
+            if self.cotangent is None:
+                return floating(self.call(leaves))
+            return self._first(leaves)
+        except (CallFailed, UsageError):
+            raise
+        except Exception as error:
+            raise CallFailed(str(error)) from error
+
+    def _first(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        import torch
+
+        with torch.enable_grad():
+            given = [leaves[p] for p in self.active]
+            wanted = [x if x.requires_grad else x.detach().requires_grad_() for x in given]
+            placed = list(leaves)
+            for place, x in zip(self.active, wanted, strict=True):
+                placed[place] = x
+            results = [o for o in floating(self.call(placed)) if o.requires_grad]
+            flat = self.cotangent
+            assert flat is not None
+            given_cotangents = self._split(
+                flat, floating(self.call(placed)) if not results else None, results
+            )
+            grads = torch.autograd.grad(
+                results, wanted, given_cotangents, create_graph=True, allow_unused=True
+            )
+        return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, wanted, strict=True)]
+
+    def _split(self, flat: Vector, empty: Any, results: Sequence[Tensor]) -> list[Tensor]:
+        import torch
+
+        parts, start = [], 0
+        for output in results:
+            part = flat[start : start + output.numel()]
+            parts.append(torch.from_numpy(np.array(part)).reshape(output.shape).to(output.dtype))
+            start += output.numel()
+        return parts
+
+    # Values
+
+    def values(self, points: Point) -> Vector:
+        """Return the outputs at a batch of points, as one call where the framework can."""
+        import torch
+
+        count = len(points[0]) if points else 1
+        with torch.no_grad() if self.cotangent is None else contextlib.nullcontext():
+            if count > 1 and self.known.batches.get(self.leaf_shapes, True) and self.format == "float64":
+                found = self._together(points, count)
+                if found is not None:
+                    return found
+            rows = [self._row(tuple(x[k] for x in points)) for k in range(count)]
+        return np.stack(rows)
+
+    def _row(self, point: Point) -> Vector:
+        return joined(self.outputs(self.tensors(point)))
+
+    def _together(self, points: Point, count: int) -> Vector | None:
+        import torch
+
+        if self.cotangent is not None or self.prepare is not None:
+            return None
+        dtype = getattr(torch, self.format)
+        stacked = [
+            torch.from_numpy(x).reshape(count, *self.leaves[p].tensor.shape).to(dtype)
+            for p, x in zip(self.active, points, strict=True)
+        ]
+        rest = self.tensors(self.point)
+
+        def call(*moving: Tensor) -> tuple[Tensor, ...]:
+            placed = list(rest)
+            for place, x in zip(self.active, moving, strict=True):
+                placed[place] = x
+            return tuple(floating(self.call(placed)))
+
+        try:
+            found = torch.func.vmap(call)(*stacked)
+            flat = np.concatenate([_numbers(o).reshape(count, -1) for o in found], axis=1)
+        except Exception:
+            self.known.batches[self.leaf_shapes] = False
+            return None
+        if self.leaf_shapes not in self.known.batches:
+            single = np.stack([self._row(tuple(x[k] for x in points)) for k in (0, count - 1)])
+            close = np.allclose(flat[[0, count - 1]], single, rtol=1e-10, atol=1e-300, equal_nan=True)
+            self.known.batches[self.leaf_shapes] = bool(flat.shape[1] == single.shape[1] and close)
+            if not self.known.batches[self.leaf_shapes]:
+                self.known.notes.add("torch.func.vmap of the function gives other values than the function")
+                return None
+        return flat
+
+    # Gradients
+
+    def gradients(self, point: Point, cotangents: Vector) -> tuple[Vector | None, ...]:
+        """Return the vector-Jacobian products of a batch of cotangents at a point."""
+        import torch
+
+        with torch.enable_grad():
+            leaves = self.tensors(point)
+            wanted = [leaves[p].requires_grad_() for p in self.active]
+            outputs = self.outputs(leaves)
+            live = [o for o in outputs if o.requires_grad]
+            if not live:
+                return (None,) * len(wanted)
+            starts = np.cumsum([0, *(o.numel() for o in outputs)])
+            places = [k for k, o in enumerate(outputs) if o.requires_grad]
+            blocks = [
+                torch.from_numpy(np.ascontiguousarray(cotangents[:, starts[k] : starts[k + 1]]))
+                .reshape(len(cotangents), *outputs[k].shape)
+                .to(outputs[k].dtype)
+                for k in places
+            ]
+            try:
+                return self._products(live, wanted, blocks)
+            except Exception as error:
+                raise CallFailed(str(error)) from error
+
+    def _products(
+        self, live: list[Tensor], wanted: list[Tensor], blocks: list[Tensor]
+    ) -> tuple[Vector | None, ...]:
+        import torch
+
+        count = len(blocks[0])
+        if count > 3 and self.known.batches_gradients:
+            try:
+                together = torch.autograd.grad(
+                    live, wanted, blocks, is_grads_batched=True, retain_graph=True, allow_unused=True
+                )
+                return tuple(None if g is None else _numbers(g).reshape(count, -1) for g in together)
+            except Exception:
+                self.known.batches_gradients = False
+        rows = [
+            torch.autograd.grad(
+                live, wanted, [b[k] for b in blocks], retain_graph=k + 1 < count, allow_unused=True
+            )
+            for k in range(count)
+        ]
+        return tuple(
+            None if column[0] is None else np.stack([_numbers(g) for g in column])
+            for column in zip(*rows, strict=True)
+        )
+
+
+def floating(result: Any) -> list[Tensor]:
+    """Return the floating tensors of a result, however nested, in order."""
+    import torch
+
+    found: list[Tensor] = []
+
+    def collect(item: Any) -> None:
+        if isinstance(item, torch.Tensor):
+            if item.is_floating_point():
+                found.append(item)
+        elif isinstance(item, Mapping):
+            for value in item.values():
+                collect(value)
+        elif isinstance(item, list | tuple):
+            for value in item:
+                collect(value)
+
+    collect(result)
+    if not found:
+        kind = getattr(result, "dtype", type(result).__name__)
+        raise UsageError(
+            f"expected a function that returns at least one floating-point tensor, got {kind}; "
+            "nothing can be differentiated"
+        )
+    return found
+
+
+def joined(outputs: Sequence[Tensor]) -> Vector:
+    """Return all outputs as one vector of float64."""
+    flat = [_numbers(o) for o in outputs]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat)
+
+
+def _numbers(tensor: Tensor) -> Vector:
+    import torch
+
+    return np.asarray(tensor.detach().to(torch.float64).resolve_conj().numpy(force=True)).ravel()
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Leave PyTorch's modes, default type and random state as they were."""
+    import torch
+
+    state, grad = torch.random.get_rng_state(), torch.is_grad_enabled()
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+def function_of(
+    f: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any], parameters: bool = True
+) -> TorchFunction:
+    """Return the function that calls `f` with these examples, its tensors and parameters made variable."""
+    import torch
+
+    leaves: list[Leaf] = []
+    given = [t for t in _tensors((args, keywords)) if t.is_floating_point()]
+    chosen = any(t.requires_grad for t in given)
+    template = _template((tuple(args), dict(keywords)), "", leaves, chosen)
+    module = f if isinstance(f, torch.nn.Module) else None
+    names: list[str] = []
+    if module is not None and parameters:
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad and parameter.is_floating_point():
+                names.append(name)
+                leaves.append(Leaf(name, parameter.detach(), True, fixed=True))
+    if not any(leaf.active for leaf in leaves):
+        kinds = ", ".join(str(t.dtype) for t in _tensors((args, keywords))) or "no tensor"
+        raise UsageError(
+            f"expected at least one floating-point tensor to differentiate, got {kinds}; "
+            "give an example such as torch.randn(4, 3, dtype=torch.float64)"
+        )
+    split = len(leaves) - len(names)
+
+    def call(tensors: Sequence[Tensor]) -> Any:
+        positional, named = _filled(template, tensors)
+        if module is None:
+            return f(*positional, **named)
+        state = dict(zip(names, tensors[split:], strict=True))
+        dtype = next((t.dtype for t in tensors if t.is_floating_point()), None)
+        for name, buffer in module.named_buffers():
+            state[name] = buffer.detach().clone()
+            if buffer.is_floating_point() and dtype is not None:
+                state[name] = state[name].to(dtype)
+        if not names:
+            for name, parameter in module.named_parameters():
+                state[name] = parameter.detach().to(dtype) if parameter.is_floating_point() else parameter
+        return torch.func.functional_call(module, state, tuple(positional), named)
+
+    return TorchFunction(call, tuple(leaves), Known(), again=_copier(f, args, keywords, parameters))
+
+
+def _copier(
+    f: Any, args: Sequence[Any], keywords: Mapping[str, Any], parameters: bool
+) -> Callable[[], TorchFunction | None] | None:
+    """Return what makes the function anew from a copy of a callable object; plain functions have none."""
+    if not hasattr(f, "__dict__") or isinstance(f, type):
+        return None
+    if type(f).__name__ in ("function", "builtin_function_or_method", "method"):
+        return None
+    try:
+        kept = copy.deepcopy(f)
+    except Exception:
+        return None
+
+    def again() -> TorchFunction | None:
+        made = function_of(copy.deepcopy(kept), args, keywords, parameters)
+        return made if made.leaf_shapes else None
+
+    return again
+
+
+@dataclass(frozen=True)
+class _Slot:
+    place: int
+
+
+def _template(item: Any, path: str, leaves: list[Leaf], chosen: bool) -> Any:
+    import torch
+
+    if isinstance(item, torch.Tensor):
+        _usable(item, path)
+        active = item.is_floating_point() and (item.requires_grad or not chosen)
+        leaves.append(Leaf(path or f"input {len(leaves)}", item.detach().clone(), active))
+        return _Slot(len(leaves) - 1)
+    if isinstance(item, Mapping):
+        made = {k: _template(v, f"{path}.{k}" if path else str(k), leaves, chosen) for k, v in item.items()}
+        return made
+    if isinstance(item, list | tuple):
+        inside = [_template(v, f"{path}[{k}]" if path else "", leaves, chosen) for k, v in enumerate(item)]
+        if isinstance(item, tuple) and hasattr(item, "_fields"):
+            return type(item)(*inside)
+        return type(item)(inside)
+    return item
+
+
+def _usable(tensor: Tensor, path: str) -> None:
+    if tensor.is_complex():
+        raise UsageError(f"{path or 'an input'} is complex: only real inputs are checked; pass its real view")
+    if tensor.layout is not _strided():
+        raise UsageError(f"{path or 'an input'} is a {tensor.layout} tensor: pass a dense one")
+
+
+def _strided() -> Any:
+    import torch
+
+    return torch.strided
+
+
+def _filled(template: Any, tensors: Sequence[Tensor]) -> Any:
+    if isinstance(template, _Slot):
+        return tensors[template.place]
+    if isinstance(template, Mapping):
+        return {k: _filled(v, tensors) for k, v in template.items()}
+    if isinstance(template, list | tuple):
+        inside = [_filled(v, tensors) for v in template]
+        if isinstance(template, tuple) and hasattr(template, "_fields"):
+            return type(template)(*inside)
+        return type(template)(inside)
+    return template
+
+
+def _tensors(item: Any) -> list[Tensor]:
+    import torch
+
+    if isinstance(item, torch.Tensor):
+        return [item]
+    if isinstance(item, Mapping):
+        return [t for value in item.values() for t in _tensors(value)]
+    if isinstance(item, list | tuple):
+        return [t for value in item for t in _tensors(value)]
+    return []
