@@ -235,11 +235,16 @@ def _finding(bench: Bench, evidence: Evidence, smallest: Case | None = None) -> 
     by = f"; explained by {' or '.join(evidence.explained_by)}" if evidence.explained_by else ""
     shown = dict(evidence.options)
     with_options = f" with {', '.join(f'{k}={v}' for k, v in shown.items())}" if shown else ""
-    message = (
-        f"{cell.formula} ({what}) of {cell.subject} in {cell.format}{with_options} answers {worst.got!r} "
-        f"at ({point}), where {worst.expected!r} is right: {worst.ulp:.3g} ULP off, "
-        f"{worst.bound:.3g} allowed{by}."
-    )
+    whose = f"{cell.formula} ({what}) of {cell.subject} in {cell.format}{with_options}"
+    if math.isnan(worst.got) and math.isnan(worst.expected):
+        # An exception, a wrong shape or an input that was written to: there are no numbers to compare.
+        told = "; ".join((", ".join(evidence.breaches), *evidence.notes[:1]))
+        message = f"{whose} at ({point}): {told.partition(chr(10))[0]}."
+    else:
+        message = (
+            f"{whose} answers {worst.got!r} at ({point}), where {worst.expected!r} is right: "
+            f"{worst.ulp:.3g} ULP off, {worst.bound:.3g} allowed{by}."
+        )
     return Finding(code, cell, evidence, message, _reproduction(bench, evidence, smallest))
 
 
