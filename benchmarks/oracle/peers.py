@@ -141,10 +141,11 @@ class Flat:
         self, leaves: list[torch.Tensor], cotangent: torch.Tensor, graph: bool
     ) -> list[torch.Tensor]:
         outputs = self._outputs(leaves)
-        weights = torch.split(cotangent, [y.numel() for y in outputs])
+        ends = np.cumsum([0] + [y.numel() for y in outputs])
+        # Copies: an operation may write into its cotangent.
         pairs = [
-            (y, w.reshape(y.shape).to(y.dtype))
-            for y, w in zip(outputs, weights, strict=True)
+            (y, cotangent[start:end].reshape(y.shape).to(y.dtype).clone())
+            for y, start, end in zip(outputs, ends[:-1], ends[1:], strict=True)
             if y.requires_grad
         ]
         if not pairs:
