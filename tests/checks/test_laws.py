@@ -16,7 +16,7 @@ from gradcheck.formats import BFLOAT16, FLOAT32, FLOAT64, widen
 from gradcheck.formulas import CATALOGUE, get_formula
 from gradcheck.laws import LAWS, Law, laws_of
 from gradcheck.laws.activations import the_function_is_odd
-from gradcheck.records import Evidence, Verdict
+from gradcheck.records import Case, Evidence, Verdict
 from gradcheck.subjects import get_subject
 from gradcheck.subjects.numpy import NUMPY
 
@@ -286,3 +286,15 @@ def test_an_element_that_decides_nothing_does_not_silence_the_others():
 def test_broken_laws_have_codes():
     assert code_for("law", Verdict.WRONG, {}) == "LAW-WRONG"
     assert code_for("law", Verdict.UNSTABLE, {}) == "LAW-UNSTABLE"
+
+
+def test_a_subject_may_flush_subnormal_numbers_if_it_says_so():
+    formula = get_formula("relu")
+    x = np.array([1e-40, -1e-40, 9e-39, -3e-39], np.float32)
+    case = Case("subnormal", FLOAT32, (x,), np.ones_like(x))
+    flushing = liar(
+        formula, FLOAT32, lambda y, inputs, options: np.where(y < FLOAT32.least_normal, 0.0, widen(y))
+    )
+    assert law(flushing, formula, case).verdict.is_finding
+    allowed = law(replace(flushing, flushes=True), formula, case)
+    assert allowed.compared and not allowed.verdict.is_finding
