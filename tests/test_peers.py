@@ -143,3 +143,52 @@ def test_tasks_are_kept_apart_and_within_the_time():
     tasks = [("a", changes), ("b", changes), ("dies", dies), ("lasts", lasts)]
     answers = {key: answer for key, answer, _ in processes.run(tasks, jobs=2, seconds=1.0)}
     assert answers == {"a": 1, "b": 1, "dies": processes.DIED, "lasts": processes.OVER}
+
+
+def test_report_counts_by_cause_and_tells_alarms_from_what_is_apart():
+    def said(verdict, *findings):
+        return {"verdict": verdict, "findings": list(findings), "unfinished": []}
+
+    one = "torch gradcheck"
+    bad = [
+        {
+            "name": "a",
+            "cause": "state",
+            "ours": said("inconsistent", "x"),
+            "seconds": 1,
+            "peers": {one: peers.PASSED},
+        },
+        {
+            "name": "b",
+            "cause": "options",
+            "ours": said("consistent"),
+            "seconds": 2,
+            "peers": {one: peers.CAUGHT},
+        },
+        {
+            "name": "c",
+            "cause": "options",
+            "ours": said("unstable", "x"),
+            "seconds": 2,
+            "peers": {one: processes.OVER},
+        },
+    ]
+    good = [
+        {"name": "d", "ours": said("unstable", "x"), "seconds": 1, "peers": {one: peers.PASSED}},
+        {"name": "e", "ours": said("wrong", "x"), "seconds": 1, "peers": {one: peers.NOT_APPLICABLE}},
+        {"name": "f", "ours": None, "seconds": 0, "peers": {one: peers.CAUGHT}},
+    ]
+    report = detect.report_of(bad, good)
+    total = report["wrong by cause"][-1]
+    assert (total["number"], total[detect.OURS], total["any peer"], total["by a peer, not by ours"]) == (
+        3,
+        2,
+        1,
+        1,
+    )
+    assert total[one] == {"caught": 1, "passed": 1, "not applicable": 1}
+    assert [m["name"] for m in report["missed"]] == ["b"]
+    mine, theirs = report["right"][detect.OURS], report["right"][one]
+    assert (mine["alarms"], mine["calls"], mine["unstable"]) == (1, 2, 1)
+    assert (theirs["alarms"], theirs["calls"], theirs["not applicable"]) == (1, 2, 1)
+    assert "missed by ours (1)" in detect.table(report)

@@ -16,6 +16,7 @@ import json
 import os
 import pkgutil
 import platform
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -83,9 +84,15 @@ def wrong(operations: Sequence[Any], jobs: int) -> list[dict[str, Any]]:
     }
     tasks: list[Any] = [((o.name, OURS), partial(ours, o)) for o in operations]
     tasks += [((o.name, peer), partial(asked, peer, o)) for peer in runnable() for o in operations]
-    for (name, who), answer, taken in processes.run(tasks, jobs, SECONDS):
-        _filled(rows[name], who, answer, taken)
+    _answered(rows, tasks, jobs)
     return list(rows.values())
+
+
+def _answered(rows: dict[str, dict[str, Any]], tasks: Sequence[Any], jobs: int) -> None:
+    for number, ((name, who), answer, taken) in enumerate(processes.run(tasks, jobs, SECONDS), 1):
+        _filled(rows[name], who, answer, taken)
+        if number % 100 == 0 or number == len(tasks):
+            print(f"{number:,} of {len(tasks):,} answers", file=sys.stderr, flush=True)
 
 
 def _filled(row: dict[str, Any], who: str, answer: Any, taken: float) -> None:
@@ -114,8 +121,7 @@ def right(every: int, sample: int, jobs: int) -> list[dict[str, Any]]:
     rows = {c.name: {"name": c.name, "ours": None, "seconds": 0.0, "peers": {}} for c in calls}
     tasks: list[Any] = [((c.name, OURS), partial(ours, c)) for c in for_ours]
     tasks += [((c.name, peer), partial(asked, peer, c)) for peer in runnable() for c in for_peers]
-    for (name, who), answer, taken in processes.run(tasks, jobs, SECONDS):
-        _filled(rows[name], who, answer, taken)
+    _answered(rows, tasks, jobs)
     return [row for row in rows.values() if row["ours"] or row["peers"]]
 
 
