@@ -18,13 +18,22 @@ DIED = "not applicable: the process died"
 
 
 def run(
-    tasks: Sequence[tuple[Any, Callable[[], Any]]], jobs: int = 2, seconds: float = 30.0
+    tasks: Sequence[tuple[Any, Callable[[], Any]]],
+    jobs: int = 2,
+    seconds: float = 30.0,
+    budget: float = float("inf"),
 ) -> Iterator[tuple[Any, Any, float]]:
-    """Yield key, answer and seconds of each task as it ends; `OVER` or `DIED` in place of an answer."""
+    """Yield key, answer and seconds of each task as it ends; `OVER` or `DIED` in place of an answer.
+
+    After `budget` seconds no further task begins.
+    """
     context = multiprocessing.get_context("fork")
     left = list(reversed(tasks))
     active: dict[Connection, tuple[Any, Any, float]] = {}
+    end = time.monotonic() + budget
     while left or active:
+        if time.monotonic() > end:
+            left = []
         while left and len(active) < jobs:
             key, task = left.pop()
             here, there = context.Pipe(duplex=False)
