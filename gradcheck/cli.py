@@ -141,6 +141,75 @@ def replay(finding: str, run: Path) -> int:
 
 
 @cli.command()
+@click.argument("function", metavar="PACKAGE.MODULE:FUNCTION")
+@click.option(
+    "--input", "inputs", multiple=True, required=True, metavar="TEXT",
+    help="An example, such as 'float64[8,4]', 'float64[3]:positive', 'float64[3]:-1..1', 'int64[8]<10'.",
+)  # fmt: skip
+@click.option("--framework", type=click.Choice(("torch", "numpy", "jax")), default="torch", show_default=True)
+@click.option("--vjp", metavar="PACKAGE.MODULE:FUNCTION", help="The pull-back of a NumPy function.")
+@click.option("--reference", metavar="NAME", help="A formula of the catalogue, or PACKAGE.MODULE:FUNCTION.")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An option of the reference.")
+@click.option("--check", "checks", multiple=True, metavar="NAME", help="Only these checks.")
+@click.option("--max-seconds", type=click.FloatRange(0, min_open=True), default=10.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--report", "folder", type=PATH, metavar="DIR", help="Write the report of this check.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def check(
+    function: str,
+    inputs: tuple[str, ...],
+    framework: str,
+    vjp: str | None,
+    reference: str | None,
+    options: tuple[str, ...],
+    checks: tuple[str, ...],
+    max_seconds: float,
+    seed: int,
+    folder: Path | None,
+    as_json: bool,
+) -> int:
+    """Check the gradients of a function of your own, in a process of its own."""
+    from gradcheck.blackbox import command
+    from gradcheck.blackbox.api import check as judge
+
+    said = [command.read_input(text) for text in inputs]
+    f = command.load(function)
+    named = command.load(reference, "the reference") if reference and ":" in reference else reference
+    result = judge(
+        f,
+        *command.inputs_of(said, framework, seed),
+        vjp=None if vjp is None else command.load(vjp, "the vjp"),
+        reference=named,
+        options=dict(_option(text) for text in options),
+        domain=[each.domain for each in said if not each.below],
+        framework=framework,
+        checks=checks or None,
+        max_seconds=max_seconds,
+        seed=seed,
+        isolate=True,
+        parameters=True,
+    )
+    if folder is not None:
+        page = command.write_report(result, folder)
+        terminal.console(sys.stderr).print(f"report: {terminal.inert(page)}")
+    click.echo(result.to_json() if as_json else terminal.listing(str(result)), nl=not as_json)
+    return OK if result.ok else FINDING
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Return name and value of `eps=1e-5`; a value that is no number or truth value is text."""
+    import ast
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"--option {text!r}: expected NAME=VALUE, such as eps=1e-5")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+@cli.command()
 @click.argument("code")
 def explain(code: str) -> int:
     """Say what the code of a finding means and what to do about it."""

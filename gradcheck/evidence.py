@@ -156,6 +156,14 @@ class Store:
             connection.execute("DELETE FROM findings WHERE cell = ?", (name,))
             connection.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?, ?, ?)", rows)
 
+    def plan_more(self, cells: Iterable[Cell]) -> None:
+        """Add cells to the plan that were not known when the run began; those that are in it stay."""
+        rows = [
+            (clean(c.id), *map(clean, (c.formula, c.subject, c.format, c.check, c.reason))) for c in cells
+        ]
+        with self._writing("add to the plan") as connection:
+            connection.executemany("INSERT OR IGNORE INTO cells VALUES (NULL, ?, ?, ?, ?, ?, ?)", rows)
+
     def progress(self) -> tuple[int, int]:
         """Return how many cells have a record, and how many are to have one."""
         with self._reading() as connection:

@@ -92,7 +92,8 @@ def check(
     with _as_before(kind):
         subject = _subject(kind, f, inputs, keywords, vjp, parameters)
         function: Resizable = subject.function
-        _callable(function)
+        with _as_before(kind):
+            _callable(function)
         oracle = Oracle(
             function=function,
             limits=points.domains(domain, function.inputs),
@@ -266,7 +267,7 @@ def _run(
                 break
     except OutOfTime:
         unfinished = True
-    except Exception as error:
+    except CallFailed as error:
         total += _fell(error)
     finally:
         oracle.clock = whole
@@ -277,10 +278,9 @@ def _run(
     return [done]
 
 
-def _fell(error: Exception) -> Seen:
+def _fell(error: CallFailed) -> Seen:
     """A check that the function brought down: what it raised is the finding."""
-    cause = error.__cause__ if isinstance(error, CallFailed) and error.__cause__ else error
-    return Seen(problems=(Problem(raised_by(cause), breach="raised"),))
+    return Seen(problems=(Problem(raised_by(error.__cause__ or error), breach="raised"),))
 
 
 def _steps(oracle: Oracle, name: str) -> Iterator[Seen]:

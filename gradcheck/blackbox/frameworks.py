@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from gradcheck.blackbox import programs
@@ -24,7 +25,9 @@ class TorchSubject:
 
         self.function = function_of(f, inputs, keywords, parameters)
         self.probes: dict[str, Callable[..., Any]] = dict(torch_probes.PROBES)
-        self.state: Callable[..., Any] | None = torch_probes.state
+        self.state: Callable[..., Any] | None = partial(
+            torch_probes.state, around=torch_probes.surroundings()
+        )
         self._f = f
 
     def program(self, problem: Problem) -> str:

@@ -37,7 +37,8 @@ def isolated(f: Callable[..., Any], inputs: Sequence[Any], arguments: Mapping[st
             try:
                 answer = receiver.recv()
             except EOFError:
-                answer = None
+                # The other end is closed: the child is dying.
+                child.join(5)
             break
         if not child.is_alive():
             break

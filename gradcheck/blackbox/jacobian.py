@@ -27,7 +27,7 @@ _SHARP = 0.03
 # Below this, products of what enters an entry are no normal numbers.
 _TINY = 1e-290
 _NEARBY = 128
-_LOOKED_AT = 64
+_LOOKED_AT = 24
 _COLOURS = 512
 _ROWS = 16
 
@@ -96,6 +96,9 @@ def compare(
     if function.size == 0 or all(function.inputs[place].size == 0 for place in chosen):
         return total
     said = projection.project(function, point, seed) if quick else None
+    if said is not None and any(form.close for form in said):
+        # The largest entry was met badly by chance: other forms may be sharp enough.
+        said = projection.project(function, point, seed + 1)
     for place in chosen:
         if function.inputs[place].size == 0:
             continue
@@ -267,8 +270,10 @@ def _look(
             undecided += 1
         if len(wrong) >= 4:
             break
-    beyond = len(order) > _LOOKED_AT and not wrong
-    return kinks, wrong, undecided + (len(order) - _LOOKED_AT if beyond else 0), jumps
+    # What is left is of the kind of those that were looked at, the most suspicious first.
+    left_over = max(0, len(order) - _LOOKED_AT) if not wrong else 0
+    share = undecided / min(len(order), _LOOKED_AT) if len(order) else 0.0
+    return kinks, wrong, undecided + round(share * left_over), jumps
 
 
 def _closely(
@@ -396,7 +401,8 @@ def _judged(
     if not off > bound:
         return None, bound - floor <= _KNOWN * max(size, largest, natural)
     # An error estimate that is not small against what it would prove convicts nobody.
-    if math.isfinite(got) and spread + own > _SHARP * max(off, size):
+    proven = max(off, size) if math.isfinite(got) else max(size, natural)
+    if spread + (own if math.isfinite(got) else 0.0) > _SHARP * proven:
         return None, False
     expected = low if abs(got - low) <= abs(got - high) or not math.isfinite(got) else high
     return Entry(place, column, row, got, expected, off, bound, reading.kink), True

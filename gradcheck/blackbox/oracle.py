@@ -19,6 +19,7 @@ from gradcheck.subjects.function import CallFailed, Point, Resizable, Vector, on
 # A Jacobian of more entries is compared by forms first; below, every entry is cheap enough.
 _EVERY_ENTRY = 10_000
 _MOST_ENTRIES = 2_000_000
+_ROWS = 4
 _FORMATS = ("float32", "bfloat16", "float16")
 _LEAST = {"float32": 2.0**-149, "bfloat16": 2.0**-133, "float16": 2.0**-24}
 _LARGEST = {"float32": 3e38, "bfloat16": 3e38, "float16": 65504.0}
@@ -118,6 +119,31 @@ class Oracle:
             families={family: found.entries},
         )
 
+    def _overflowed(self, function: Resizable, point: Point, family: str) -> Seen:
+        """An output that has become infinite at finite inputs did not get there with slopes of zero."""
+        try:
+            base = one(function, point)
+            rows = np.flatnonzero(np.isinf(base))[:_ROWS]
+            hot = np.zeros((len(rows), function.size))
+            hot[np.arange(len(rows)), rows] = 1.0
+            gradients = function.gradients(point, hot) if len(rows) else ()
+        except CallFailed:
+            return Seen()
+        for k, row in enumerate(rows):
+            if all(g is None or not g[k].any() for g in gradients):
+                message = f"output[{row}] is infinite and all of its derivatives are zero ({family})"
+                problem = Problem(
+                    message,
+                    0.0,
+                    float("inf"),
+                    row=int(row),
+                    family=family,
+                    point=point,
+                    shapes=function.leaf_shapes,
+                )
+                return Seen(problems=(problem,))
+        return Seen()
+
     def _raised(self, function: Resizable, point: Point, family: str, what: str, error: CallFailed) -> Seen:
         """A function may refuse a point; a backward pass that fails where the function answers is wrong."""
         said = raised_by(error.__cause__ or error)
@@ -176,6 +202,7 @@ class Oracle:
         for number, (family, point) in enumerate(drawn):
             self.clock.require()
             yield self.compared(self.function, self.within(self.function, point), family, self.memory)
+            yield self._overflowed(self.function, point, family)
             other = self.function.with_other_integers(np.random.default_rng([self.seed, 91, number]))
             if other is not None and number % 4 == 0:
                 label = f"{family}, other integers"
@@ -245,8 +272,11 @@ class Oracle:
 
     def formats(self) -> Iterator[Seen]:
         """Narrow formats against float64 at the same numbers, within what rounding and condition explain."""
-        families = ("as given", "like", "branches", "grid", "like")
         for name in _FORMATS:
+            families: tuple[str, ...] = ("as given", "like", "branches", "grid", "like")
+            if name == "float16":
+                # Its squares overflow from 256 on.
+                families += ("hundreds",)
             trials = []
             for family in families:
                 self.clock.require()
@@ -263,7 +293,8 @@ class Oracle:
         wide, narrow = self.function, self.function.of_format(name)
         point = self.example() if family == "as given" else self._family(wide, family)
         point = self.within(wide, point)
-        point = tuple(_narrowed(np.clip(x, -20, 20) if family != "as given" else x, name) for x in point)
+        free = family in ("as given", "hundreds")
+        point = tuple(_narrowed(x if free else np.clip(x, -20, 20), name) for x in point)
         if any((np.abs(x) > _LARGEST[name] / 64).any() for x in point):
             return Seen(notes=(f"{name} does not hold the example's numbers",))
         rng = np.random.default_rng([self.seed, 71])

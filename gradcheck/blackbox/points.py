@@ -120,6 +120,8 @@ def _drawn(family: str, rng: np.random.Generator, example: Vector) -> Vector:
         return like(rng, finite, n)
     if family in _SCALES:
         return like(rng, finite, n) * _SCALES[family]
+    if family == "hundreds":
+        return like(rng, finite, n) * (800.0 / max(float(np.abs(finite).max(initial=0.0)), 1e-30))
     if family == "branches":
         near = np.array(_BRANCHES)[rng.integers(0, len(_BRANCHES), n)]
         step = rng.integers(-1, 2, n) * 2.0**-20 * (rng.random(n) < 0.5)

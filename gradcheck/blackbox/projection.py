@@ -24,6 +24,7 @@ SEEN = 1e-7
 _ALLOWED = 8.0
 _ROUNDING = 2e-11
 _LEAST_FACTORS = 0.25
+_NEARLY = 4.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Projected:
     entries: int
     resolution: float
     missing: bool = False
+    close: bool = False
 
 
 def signed(rng: np.random.Generator, shape: tuple[int, ...]) -> Vector:
@@ -110,4 +112,6 @@ def _compared(slopes: _Slopes, gradient: Vector | None, outputs: int) -> Project
         largest = float(np.abs(gradient[FORMS] * slopes.sizes).max())
         fits = np.abs(products - slopes.value) <= allowed
         resolution = float(allowed.max()) / _LEAST_FACTORS / largest if largest > 0 else np.inf
-    return Projected(bool(fits.all()) and resolution < SEEN, entries, resolution)
+    agrees = bool(fits.all())
+    close = agrees and SEEN <= resolution < _NEARLY * SEEN
+    return Projected(agrees and resolution < SEEN, entries, resolution, close=close)

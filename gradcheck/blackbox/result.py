@@ -183,6 +183,5 @@ def _finding(cell: Cell, evidence: Evidence, problem: Problem, program: Callable
             size=max(1, problem.size),
             context=problem.family,
         )
-    own = Cell(cell.formula, cell.subject, problem.format, cell.check)
     code = code_for(cell.check, Verdict.INCONSISTENT, breaches)
-    return Finding(code, own, _with(evidence, worst), problem.message, program(problem))
+    return Finding(code, cell, _with(evidence, worst), problem.message, program(problem))

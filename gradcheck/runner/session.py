@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradcheck.errors import unknown_name
 from gradcheck.evidence import Store
@@ -123,6 +123,15 @@ class Session:
         from gradcheck.runner import machines
 
         return machines.judge(self, cell)
+
+    def check(self, f: Callable[..., Any], *inputs: Any, **same: Any) -> Any:
+        """Check a function of your own (see `gradcheck.check`) and keep the evidence for the report."""
+        from gradcheck.blackbox.api import check
+        from gradcheck.blackbox.command import record
+
+        result = check(f, *inputs, **same)
+        record(result, self.store)
+        return result
 
     def measure(self, claim: Claim) -> ClaimRecord | None:
         """Measure a claim, record what was found and return it; None if the run is not about its formula."""

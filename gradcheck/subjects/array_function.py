@@ -114,7 +114,7 @@ class ArrayFunction:
             outputs = self.structure(self.call(arrays))
         except (UsageError, CallFailed):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CallFailed(str(error)) from error
         if not outputs:
             raise UsageError(
@@ -249,7 +249,7 @@ class ArrayFunction:
                 rows.append(self._checked(grads))
         except (UsageError, CallFailed):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CallFailed(str(error)) from error
         return tuple(
             None if any(g is None for g in column) else np.stack([_joined([g]) for g in column])

@@ -8,6 +8,14 @@ from typing import Any
 from gradcheck.subjects.array_function import ArrayFunction, Arrays, Met, floating, places, restored
 
 
+def array_of(array: Any) -> Any:
+    """Return an array as JAX has it, of its own type."""
+    import jax
+
+    with jax.enable_x64(True):
+        return jax.numpy.asarray(array)
+
+
 def jax_function(f: Callable[..., Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> ArrayFunction:
     """Return a JAX function as the checks see it; everything is evaluated with 64 bits enabled."""
     import jax

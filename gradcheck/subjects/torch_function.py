@@ -201,7 +201,7 @@ class TorchFunction:
             return self._first(leaves)
         except (CallFailed, UsageError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CallFailed(str(error)) from error
 
     def _first(self, leaves: Sequence[Tensor]) -> list[Tensor]:
@@ -308,7 +308,7 @@ class TorchFunction:
             ]
             try:
                 return self._products(live, wanted, blocks)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise CallFailed(str(error)) from error
 
     def _products(
@@ -335,6 +335,15 @@ class TorchFunction:
             None if column[0] is None else np.stack([_numbers(g) for g in column])
             for column in zip(*rows, strict=True)
         )
+
+
+def tensor_of(array: Any) -> Tensor:
+    """Return an array as a tensor of its own type."""
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.astype(np.float32)).to(torch.bfloat16)
+    return torch.from_numpy(np.array(array))
 
 
 def floating(result: Any) -> list[Tensor]:

@@ -344,16 +344,21 @@ def _transposed(x: Tensor) -> Tensor:
     return x.transpose(0, -1).contiguous().transpose(0, -1) if x.dim() > 1 else x
 
 
-def state(function: TorchFunction, point: Point, other: Point, seed: int) -> Found:
-    """Calls leave inputs, earlier outputs and the process alone, and repeat themselves."""
+def state(
+    function: TorchFunction, point: Point, other: Point, seed: int, around: dict[str, Any] | None = None
+) -> Found:
+    """Calls leave inputs, earlier outputs and the process alone, and repeat themselves.
+
+    `around` is what `surroundings` was before the function was called for the first time.
+    """
     import torch
 
     found = Found()
-    _first_calls(function, point, other, found)
-    flat = signed(seed, function.size)
-    around = _surroundings()
+    around = around or surroundings()
     function.outputs(function.tensors(point))
     _left(around, function, point, found)
+    _first_calls(function, point, other, found)
+    flat = signed(seed, function.size)
     leaves = function.tensors(point)
     before = [leaf.clone() for leaf in leaves]
     with torch.no_grad():
@@ -386,7 +391,7 @@ def _left(around: dict[str, Any], function: TorchFunction, point: Point, found: 
     """Compare the state of the process with what it was; drawing random numbers is no fault of its own."""
     import torch
 
-    now = _surroundings()
+    now = surroundings()
     changed = [name for name, value in now.items() if value != around[name]]
     torch.set_grad_enabled(bool(around["the gradient mode"]))
     torch.set_default_dtype(around["the default dtype of PyTorch"])
@@ -459,8 +464,8 @@ def _aliases(function: TorchFunction, leaves: list[Tensor], outputs: list[Tensor
                 found.note(f"an output shares the memory of {leaf.name}")
 
 
-def _surroundings() -> dict[str, Any]:
-    """The state of the process that a call could change."""
+def surroundings() -> dict[str, Any]:
+    """Return the state of the process that a call could change."""
     import torch
 
     return {
