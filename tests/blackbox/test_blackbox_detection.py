@@ -60,7 +60,7 @@ def of_right_ones():
         yield pytest.param(each[number % len(each)], id=f"{operation.name}-{each[number % len(each)].name}")
 
 
-@pytest.mark.parametrize("regime", of_right_ones())
+@pytest.mark.parametrize("regime", list(of_right_ones()))
 def test_a_right_operation_is_not_accused(regime):
     call = regime.make()
     result = gradcheck.check(call.f, *call.inputs, max_seconds=SECONDS, **call.keywords)
