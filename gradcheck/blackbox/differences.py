@@ -23,6 +23,7 @@ POINT_BITS = 32
 LADDER = (3, 6, 10, 14, 18)
 FINE = tuple(range(2, 50, 3))
 COARSE = tuple(range(2, 23, 2))
+FAR = (2, 3, 4, 5, 6, 7, 8)
 # How many numbers of a batch are held at once, inputs and outputs together.
 MOST_NUMBERS = 4_000_000
 _ROUNDINGS = 4.0
@@ -121,7 +122,11 @@ def chosen(better: Vector, apart: Vector, rounding: Vector) -> Slope:
     error = np.empty_like(better)
     levels = len(better)
     for k in range(levels):
-        change = np.abs(better[k + 1] - better[k]) if k + 1 < levels else apart[k]
+        # The finest has no finer neighbour; what diverges must not settle there.
+        neighbour = better[k + 1] if k + 1 < levels else better[max(k - 1, 0)]
+        change = np.abs(neighbour - better[k])
+        if k + 1 == levels:
+            change = np.maximum(change, apart[k])
         for finer in range(k + 2, levels):
             beyond = np.abs(better[finer] - better[k]) - _BEYOND * rounding[finer]
             change = np.maximum(change, beyond)

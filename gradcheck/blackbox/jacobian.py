@@ -20,13 +20,15 @@ _CLOSE = 10.0
 # the largest entry, and far above the rounding of a gradient that is computed in float64.
 _RELATIVE = 1e-9
 _OF_LARGEST = 1e-12
-_OF_TYPICAL = 1e-14
+_OF_TYPICAL = 1e-12
 # An estimate is no estimate if its error exceeds this share of the entry, or of the largest entry.
 _KNOWN = 1e-3
 _SHARP = 0.03
 # Below this, products of what enters an entry are no normal numbers.
 _TINY = 1e-290
 _NEARBY = 128
+_UNSEEN = 2.0**-49
+_ROUGH, _FAR = (-15, -17, -19, -21, -23), (-7, -8, -9, -11)
 _LOOKED_AT = 24
 _COLOURS = 512
 _ROWS = 16
@@ -73,7 +75,7 @@ class Memory:
     """Structures that were found for a function, kept for other points of the same sizes."""
 
     structures: dict[int, structure.Structure] = field(default_factory=dict)
-    # The largest entry at the first point: what is fourteen digits below it is rounding somewhere inside.
+    # The largest entry at the first point: what is twelve digits below it is rounding somewhere inside.
     typical: dict[int, float] = field(default_factory=dict)
     products: dict[bytes, tuple[Vector | None, ...]] = field(default_factory=dict)
 
@@ -286,10 +288,7 @@ def _closely(
     direction = np.zeros(point[place].size)
     direction[column] = size
     noisy, still = differences.noise_of(function, point, place, direction)
-    rough = np.max(
-        [differences.noise_of(function, point, place, direction, (e,))[0] for e in (-15, -17, -19, -21, -23)],
-        axis=0,
-    )
+    rough = _noise_at(function, point, place, direction, _ROUGH)
     hot = np.zeros((1, function.size))
     hot[0, row] = 1.0
     got, own = _gradient_and_noise(function, point, place, column, hot)
@@ -300,6 +299,9 @@ def _closely(
     if still[row]:
         ways.append((0.0, differences.FINE))
     ways.append((np.maximum(noisy, rough), differences.COARSE))
+    ways.append((np.maximum(noisy, _noise_at(function, point, place, direction, _FAR)), differences.FAR))
+    if not math.isfinite(got) and not _settled(function, point, place, direction):
+        return None, False
     entry, agrees = None, False
     for way in ways:
         reading = _reading(function, point, place, direction, row, *way)
@@ -311,6 +313,9 @@ def _closely(
         agrees |= found is None
         entry = entry or found
     if agrees or entry is None:
+        return None, False
+    if entry.expected == 0 and abs(got) * size < _UNSEEN:
+        # It stands still, as it would if it moved so little beside a number of the order of one.
         return None, False
     if math.isfinite(got) and _nearby(function, point, place, column, row, got, entry.bound):
         return None, True
@@ -346,6 +351,14 @@ def _nearby(
     return bool(apart and low - slack <= got <= high + slack)
 
 
+def _noise_at(
+    function: Function, point: Point, place: int, direction: Vector, exponents: tuple[int, ...]
+) -> Vector:
+    """Return the largest noise over several spacings: at one of them coarse roundings do not look even."""
+    found = [differences.noise_of(function, point, place, direction, (e,))[0] for e in exponents]
+    return np.asarray(np.max(found, axis=0))
+
+
 @dataclass(frozen=True)
 class _Reading:
     """What differences say about one entry: the range of slopes, and the error of its ends."""
@@ -378,6 +391,17 @@ def _reading(
         kink = abs(up - down) > _CLOSE * sides + _RELATIVE * max(abs(up), abs(down))
     low, high = (min(up, down), max(up, down)) if kink else (value, value)
     return _Reading(low, high, sides if kink else error, kink)
+
+
+def _settled(function: Function, point: Point, place: int, direction: Vector) -> bool:
+    """Whether all outputs have finite slopes along an element: elsewhere it has no gradient to be wrong."""
+    slope = differences.along(function, point, place, direction[None], differences.FINE)
+    with np.errstate(all="ignore"):
+        sure = slope.error <= _SHARP * np.maximum(np.abs(slope.value), np.abs(one(function, point)))
+        right, below = differences.one_sided(function, point, place, direction)
+        finite = np.isfinite(right.error) & np.isfinite(below.error)
+        sides = finite & (right.error + below.error <= _SHARP * (np.abs(right.value) + np.abs(below.value)))
+    return bool((sure[0] | sides).all())
 
 
 def _judged(

@@ -19,10 +19,14 @@ Axis = tuple[int, int]
 
 @dataclass(frozen=True)
 class Sized:
-    """A function at other sizes, and what was changed, in words."""
+    """A function at other sizes, and what was changed, in words.
+
+    An unusual shape, with an axis more or less, may be accepted by the forward pass by accident.
+    """
 
     function: Resizable
     label: str
+    unusual: bool = False
 
 
 def varied(function: Resizable, seed: int) -> Iterator[Sized]:
@@ -135,4 +139,4 @@ def _reshaped(function: Resizable, seed: int) -> Iterator[Sized]:
     for wanted, label in tried:
         made = _made(function, wanted, seed, 3)
         if made is not None:
-            yield Sized(made, label)
+            yield Sized(made, label, unusual=True)

@@ -259,14 +259,14 @@ class ArrayFunction:
     def _checked(self, grads: Any) -> tuple[Any, ...]:
         given = tuple(grads) if isinstance(grads, tuple | list) else (grads,)
         if len(given) != len(self.active) and len(given) != len(self.leaves):
-            raise UsageError(
+            raise CallFailed(
                 f"vjp: expected {len(self.active)} gradients, one per input, got {len(given)}; "
                 "return a tuple in the order of the inputs"
             )
         chosen = [given[p] for p in self.active] if len(given) == len(self.leaves) else list(given)
         for axes, g in zip(self.inputs, chosen, strict=True):
             if g is not None and np.shape(g) != axes.shape:
-                raise UsageError(
+                raise CallFailed(
                     f"vjp: the gradient of {axes.name} has shape {np.shape(g)}, not {axes.shape}"
                 )
         return tuple(chosen)
