@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,8 +45,10 @@ def varied(function: Resizable, seed: int) -> Iterator[Sized]:
     for leaf, axis in free:
         by_length[shapes[leaf][axis]].append((leaf, axis))
     sets: list[tuple[Axis, ...]] = []
+    parts: set[tuple[Axis, ...]] = set()
     for axes in by_length.values():
         sets += [(axis,) for axis in axes]
+        parts |= {(axis,) for axis in axes if len({leaf for leaf, _ in axes}) > 1}
         if len(axes) > 1:
             sets.append(tuple(axes))
             sets += [pair for pair in _pairs(axes) if len(axes) > 2]
@@ -55,7 +57,8 @@ def varied(function: Resizable, seed: int) -> Iterator[Sized]:
         for chosen in accepted:
             made = _at(function, chosen, size, seed)
             if made is not None:
-                yield made
+                # One of several equal axes alone: what is accepted may be broadcast by accident.
+                yield replace(made, unusual=True) if chosen in parts else made
     yield from _squares(function, accepted, shapes, seed)
     yield from _reshaped(function, seed)
 

@@ -16,13 +16,30 @@ from tests.blackbox.corpus.wrong_by_mutation import WRONG_BY_MUTATION
 
 # Machines are shared and slow: what a check finds must not depend on how fast it is.
 SECONDS = 60.0
-# The rest of the checks would only find the same fault again.
+# Checks do not depend on one another: what some of them find, all of them find.
 BY_CAUSE = {
     "any input": ("jacobian", "values", "sizes"),
-    "second order": ("jacobian", "second-order"),
-    "some formats": ("jacobian", "formats"),
-    "cotangent": ("jacobian", "cotangents", "batched", "forward", "subsets", "second-order"),
+    "some values": ("jacobian", "values"),
+    "some shapes": ("sizes",),
+    "some layouts": ("layouts", "cotangents"),
+    "some formats": ("formats",),
+    "cotangent": ("jacobian", "cotangents", "batched"),
+    "options": ("jacobian", "values"),
+    "second order": ("second-order",),
+    "state": ("state",),
 }
+# Operations that the corpus takes for right and PyTorch 2.13 has wrong, as plain PyTorch shows: the slope of
+# celu and hardsigmoid has a constant of float32, that of hypot is NaN at the origin, mish's second one for
+# large inputs, gelu loses its left tail, and batch_norm of (N, C) reads a weight with strides as if it had none.
+DEFECTS = (
+    "celu",
+    "gelu",
+    "hardsigmoid",
+    "hypot",
+    "mish",
+    "module-batch-norm-evaluated",
+    "module-batch-norm-untracked",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -34,28 +51,32 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("operation", WRONG_BY_HAND, ids=lambda operation: operation.name)
-def test_a_wrong_operation_is_caught(operation):
+def caught(operation):
+    """Whether the checks that look for such a cause find it, or else all of them do."""
     call = operation.make()
     first = BY_CAUSE.get(operation.cause)
-    if first is not None and "reference" not in call.keywords and "vjp" not in call.keywords:
-        if gradcheck.check(call.f, *call.inputs, checks=first, max_seconds=SECONDS, **call.keywords).findings:
-            return
+    if first is not None and not {"reference", "vjp"} & set(call.keywords):
+        if gradcheck.check(call.f, *call.inputs, checks=first, max_seconds=SECONDS).findings:
+            return True
         call = operation.make()
-    result = gradcheck.check(call.f, *call.inputs, max_seconds=SECONDS, **call.keywords)
-    assert result.findings, result
+    return bool(gradcheck.check(call.f, *call.inputs, max_seconds=SECONDS, **call.keywords).findings)
 
 
-@pytest.mark.parametrize("operation", WRONG_BY_MUTATION[::4], ids=lambda operation: operation.name)
+@pytest.mark.parametrize("operation", WRONG_BY_HAND, ids=lambda operation: operation.name)
+def test_a_wrong_operation_is_caught(operation):
+    assert caught(operation)
+
+
+@pytest.mark.parametrize("operation", WRONG_BY_MUTATION[::6], ids=lambda operation: operation.name)
 def test_a_mutant_is_caught(operation):
-    call = operation.make()
-    result = gradcheck.check(call.f, *call.inputs, max_seconds=SECONDS, **call.keywords)
-    assert result.findings, result
+    assert caught(operation)
 
 
 def of_right_ones():
-    """One regime of every fourth operation, another one each time."""
-    for number, operation in enumerate(CORRECT[::4]):
+    """One regime of every sixth operation, another one each time."""
+    for number, operation in enumerate(CORRECT[::6]):
+        if operation.name in DEFECTS:
+            continue
         each = list(regimes(operation))
         yield pytest.param(each[number % len(each)], id=f"{operation.name}-{each[number % len(each)].name}")
 
@@ -66,3 +87,10 @@ def test_a_right_operation_is_not_accused(regime):
     result = gradcheck.check(call.f, *call.inputs, max_seconds=SECONDS, **call.keywords)
     accused = [finding for finding in result.findings if finding.evidence.verdict != "unstable"]
     assert not accused, result
+
+
+@pytest.mark.parametrize("name", [name for name in DEFECTS if name in {each.name for each in CORRECT}])
+def test_a_defect_of_pytorch_is_found(name):
+    (operation,) = (each for each in CORRECT if each.name == name)
+    calls = [regime.make() for regime in regimes(operation)]
+    assert any(gradcheck.check(c.f, *c.inputs, max_seconds=SECONDS, **c.keywords).findings for c in calls)
