@@ -30,7 +30,7 @@ BY_CAUSE = {
 }
 # Operations that the corpus takes for right and PyTorch 2.13 has wrong, as plain PyTorch shows: the slope of
 # celu and hardsigmoid has a constant of float32, that of hypot is NaN at the origin, mish's second one for
-# large inputs, gelu loses its left tail, and batch_norm of (N, C) reads a weight with strides as if it had none.
+# large inputs, gelu loses its left tail, and batch_norm of (N, C) reads a weight as if it had no strides.
 DEFECTS = (
     "celu",
     "gelu",
