@@ -448,18 +448,18 @@ _PREFIX = {
 }
 # Checks of a black box: what they find has no bound, and is inconsistent.
 BLACK_BOX = {
-    "state": "STATE",
-    "jacobian": "JACOBIAN",
-    "cotangents": "COTANGENTS",
-    "values": "VALUES",
-    "subsets": "SUBSETS",
-    "layouts": "LAYOUTS",
-    "sizes": "SIZES",
-    "second-order": "SECOND-ORDER",
-    "formats": "FORMATS",
-    "forward": "FORWARD",
-    "batched": "BATCHED",
-    "reference": "REFERENCE",
+    "state": ("STATE", "inputs, earlier outputs and the process are left alone, and a call repeats itself"),
+    "jacobian": ("JACOBIAN", "every entry at the example, reverse mode against differences"),
+    "cotangents": ("COTANGENTS", "linear in the cotangent, however that lies in memory, and accumulated"),
+    "values": ("VALUES", "the Jacobian at large, tiny, saturated and tied values, and where code branches"),
+    "subsets": ("SUBSETS", "the same gradients where only some inputs require one"),
+    "layouts": ("LAYOUTS", "the same answers for inputs that lie otherwise in memory"),
+    "sizes": ("SIZES", "the Jacobian at other sizes of every axis that may vary"),
+    "second-order": ("SECOND-ORDER", "double backward against differences of the gradient"),
+    "formats": ("FORMATS", "float32, bfloat16 and float16 against float64"),
+    "forward": ("FORWARD", "forward mode is the adjoint of reverse mode"),
+    "batched": ("BATCHED", "gradients of a batch of cotangents are those one by one"),
+    "reference": ("REFERENCE", "the values, and more, of a formula or a function that is named"),
 }
 _EXACT_ONLY = ("MOMENTS", "PROOF", "WITNESS")
 # The most fundamental breach names the finding: after an exception there is no shape, after a wrong shape
@@ -501,7 +501,7 @@ def code_for(check: str, verdict: Verdict, breaches: Mapping[str, int]) -> str:
         if kind in present:
             return code
     if check in BLACK_BOX:
-        return f"{BLACK_BOX[check]}-INCONSISTENT"
+        return f"{BLACK_BOX[check][0]}-INCONSISTENT"
     if "flushed" in present and not present.intersection(_SEMANTIC):
         return "FLUSHED-SUBNORMALS"
     unstable = verdict is Verdict.UNSTABLE and _PREFIX[check] not in _EXACT_ONLY
