@@ -29,6 +29,7 @@ LAYERS = (
 DESPITE = {
     ("records", "arithmetic"): "completing a formula's options makes them exact; imported when first called",
     ("runner", "report"): "a run ends with its report",
+    ("blackbox", "report"): "so does a check from the command line that is asked for one",
 }
 FRAMEWORKS = {"torch", "jax"}
 # How the names of the only files begin that import each, inside their functions.
