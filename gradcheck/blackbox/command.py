@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def write_report(result: Result, folder: Path) -> Path:
 
     path = prepare(folder) / RUN_FILE
     info = RunInfo(
-        started=now(),
+        started=(datetime.now(UTC) - timedelta(seconds=result.seconds)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         profile="check",
         seed=0,
         versions=environment.versions(),
