@@ -27,6 +27,8 @@ _SHARP = 0.03
 # Below this, products of what enters an entry are no normal numbers.
 _TINY = 1e-290
 _NEARBY = 128
+# Beyond so many bounds an entry is wrong whatever the function does closer to the point.
+_PLAIN = 1e-3
 _UNSEEN = 2.0**-49
 _ROUGH, _FAR = (-15, -17, -19, -21, -23), (-7, -8, -9, -11)
 _LOOKED_AT = 24
@@ -317,9 +319,56 @@ def _closely(
     if entry.expected == 0 and abs(got) * size < _UNSEEN:
         # It stands still, as it would if it moved so little beside a number of the order of one.
         return None, False
+    vague = math.isfinite(got) and entry.bound > _PLAIN * entry.error
+    if vague and not _resolved(
+        function, point, place, direction, hot, got, own, noisy, entry, largest, floor, natural
+    ):
+        return None, False
     if math.isfinite(got) and _nearby(function, point, place, column, row, got, entry.bound):
         return None, True
     return entry, True
+
+
+def _resolved(
+    function: Function,
+    point: Point,
+    place: int,
+    direction: Vector,
+    hot: Vector,
+    got: float,
+    own: float,
+    noisy: Vector,
+    entry: Entry,
+    largest: float,
+    floor: float,
+    natural: float,
+) -> bool:
+    """Whether steps that the gradient itself calls short enough convict it as well.
+
+    Where the gradient changes within the steps that were taken, the function bends there, and coarse steps
+    may not see what happens at the point; finer ones may be lost in noise.
+    """
+    scales = (4, 10, 16, 22, 28, 34, 40)
+    calm = scales[-1] + 6
+    for exponent in reversed(scales):
+        apart = 0.0
+        for sign in (1.0, -1.0):
+            moved = list(point)
+            moved[place] = point[place] + sign * 2.0**-exponent * direction
+            gradient = function.gradients(tuple(moved), hot)[place]
+            there = 0.0 if gradient is None else float(gradient[0, entry.column])
+            apart = max(apart, abs(there - got)) if math.isfinite(there) else math.inf
+        if apart > 0.1 * entry.error:
+            break
+        calm = exponent
+    ladder = tuple(level for level in differences.FINE if level >= calm)
+    if calm == scales[0] or len(ladder) < 3:
+        return calm == scales[0]
+    reading = _reading(function, point, place, direction, entry.row, noisy, ladder)
+    if reading is None:
+        return False
+    found, _ = _judged(reading, got, own, place, entry.column, entry.row, largest, floor, natural)
+    return found is not None
 
 
 def _nearby(
