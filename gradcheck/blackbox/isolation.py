@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -56,6 +57,10 @@ def isolated(f: Callable[..., Any], inputs: Sequence[Any], arguments: Mapping[st
 
 def _child(sender: Connection, f: Any, inputs: Sequence[Any], arguments: dict[str, Any]) -> None:
     os.setsid()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        # The pool of threads of the parent did not come along, and a parallel region would wait for it.
+        torch.set_num_threads(1)
     from gradcheck.blackbox.api import check
 
     try:

@@ -211,3 +211,14 @@ def test_a_mistake_of_the_checker_is_not_laid_at_the_functions_door(monkeypatch)
     monkeypatch.setattr(Oracle, "jacobian", broken)
     with pytest.raises(AttributeError, match="a mistake in the checker"):
         gradcheck.check(torch.tanh, example(2), checks="jacobian")
+
+
+def test_isolated_after_parallel_work_there_is_no_deadlock():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.tanh(torch.randn(1000, 1000)).sum()
+        wide = torch.rand(300, 400, dtype=torch.float64) + 0.5
+        assert gradcheck.check(torch.log, wide, isolate=True, checks="jacobian").ok
+    finally:
+        torch.set_num_threads(before)
