@@ -271,8 +271,6 @@ def _run(
         total += _fell(error)
     finally:
         oracle.clock = whole
-    if unfinished and not total.compared and total.notes:
-        unfinished = part.left() > 0
     smaller = _shrunk(oracle, total) if total.problems and oracle.clock.left() > 0 else total
     done = checked(cell, smaller, time.monotonic() - started, unfinished, subject.program)
     return [done]

@@ -50,11 +50,6 @@ class Entry:
     kink: bool = False
     together: bool = False
 
-    @property
-    def severity(self) -> float:
-        """Error over bound; infinite for a gradient that is no number."""
-        return math.inf if not math.isfinite(self.error) else self.error / max(self.bound, 1e-300)
-
 
 @dataclass(frozen=True)
 class Compared:
@@ -177,7 +172,7 @@ def _one_input(function: Function, point: Point, place: int, seed: int, memory: 
         resolution=float(resolved.max() / both.largest) if resolved.size and both.largest > 0 else 0.0,
         kinds=(found.kind,),
         colours=found.colours,
-        skipped=int(both.numeric.size - entries) + jumps,
+        skipped=int(both.numeric.size) - entries,
     )
 
 

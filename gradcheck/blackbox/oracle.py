@@ -28,7 +28,6 @@ _BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
 _ROUNDINGS = {"float32": 48.0, "bfloat16": 16.0, "float16": 16.0}
 _CONDITION = 24.0
 _NOISE = 8.0
-_SECONDS_FIRST = 0.4
 
 
 class OutOfTime(Exception):

@@ -34,7 +34,6 @@ class Projected:
     agrees: bool
     entries: int
     resolution: float
-    missing: bool = False
     close: bool = False
 
 
@@ -104,7 +103,7 @@ def _compared(slopes: _Slopes, gradient: Vector | None, outputs: int) -> Project
     entries = outputs * slopes.sizes.size
     if gradient is None:
         still = not (np.abs(slopes.value) > _ALLOWED * slopes.error).any()
-        return Projected(still, entries, 0.0, missing=True)
+        return Projected(still, entries, 0.0)
     with np.errstate(all="ignore"):
         products = slopes.directions @ gradient[:FORMS].T
         scale = np.sqrt(((slopes.directions[:, None] * gradient[None, :FORMS]) ** 2).sum(-1))

@@ -33,7 +33,6 @@ _QUIET = 1e-13
 _FEW = 64
 # Each probe sees a single breach with probability 1/4: the chance to miss one is (3/4)^50 = 6e-7.
 PROBES = 50
-MISS = 0.75**PROBES
 _WINDOWS = (8, 32)
 
 
@@ -98,7 +97,7 @@ class _Reactions:
     """Which outputs react when a set of elements is perturbed."""
 
     def __init__(self, function: Function, point: Point, place: int, rng: np.random.Generator) -> None:
-        self._function, self._point, self._place, self._rng = function, point, place, rng
+        self._function, self._point, self._place = function, point, place
         x = point[place]
         # To the other side of zero, and away from an even function's equal value: that leaves a flat part.
         far = np.where(x == 0, step_sizes(x), -x) * rng.uniform(1.1, 2.4, x.size)
