@@ -50,7 +50,7 @@ def test_a_fault_at_other_values_is_found_shrunk_and_reproduced():
     assert finding.code == "VALUES-INCONSISTENT"
     worst = finding.evidence.worst
     assert worst is not None and worst.input[0] > 6 and worst.size == 1
-    # The expected number is a difference quotient, good to nine digits; the program computes the same gradient.
+    # What is expected is a difference quotient, good to nine digits; the program computes the same gradient.
     assert worst.got == pytest.approx(1.001 * worst.expected, rel=1e-6)
     program = finding.reproduction.replace("f = ...", "f = Cube.apply")
     assert "import gradcheck" not in program
