@@ -22,6 +22,7 @@ LAYERS = (
     ("oracles", "article", "laws"),
     ("subjects", "cases", "compare"),
     ("checks", "runner", "blackbox", "evidence", "known", "encoding", "files"),
+    ("flow",),
     ("report",),
     ("cli", "terminal", "pytest_plugin", "__main__"),
 )
