@@ -50,6 +50,17 @@ def _within(low: float, high: float) -> Callable[[Vector, tuple[int, ...]], Vect
     return fold
 
 
+def _beyond(low: float, high: float) -> Callable[[Vector, tuple[int, ...]], Vector]:
+    """Return what mirrors numbers at the only finite bound; what rounds to the bound is moved off it."""
+    bound, way = (low, 1.0) if math.isfinite(low) else (high, -1.0)
+
+    def fold(x: Vector, shape: tuple[int, ...]) -> Vector:
+        mirrored = bound + way * np.abs(np.where(np.isnan(x), bound + way, x) - bound)
+        return np.where(way * (x - bound) > 0, x, np.where(mirrored == bound, bound + way, mirrored))
+
+    return fold
+
+
 def _positive(x: Vector, shape: tuple[int, ...]) -> Vector:
     return np.where(x == 0, 1.0, np.abs(x))
 
@@ -70,8 +81,11 @@ def domain_of(said: Any, place: str) -> Domain | None:
         low, high = map(float, said)
         if low < high and math.isfinite(high - low):
             return Domain(f"{low} to {high}", _within(low, high))
+        if low < high and (math.isfinite(low) or math.isfinite(high)):
+            return Domain(f"{low} to {high}", _beyond(low, high))
     raise UsageError(
-        f'{place}: expected a domain "positive", "unit", "spd" or a pair (low, high), got {said!r}'
+        f'{place}: expected a domain "positive", "unit", "spd" or a pair (low, high), of which one may be '
+        f"infinite, got {said!r}"
     )
 
 

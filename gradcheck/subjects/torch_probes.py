@@ -84,10 +84,11 @@ def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
     _, added = _plain(function, point, first + 2 * second)
     against("the sum of two cotangents is not the sum of the gradients", added,
             [a + 2 * b for a, b in zip(base, other, strict=True)])  # fmt: skip
-    _, small = _plain(function, point, first * 2.0**-30)
-    against("a cotangent scaled by 2^-30 is not scaled alike", [g * 2.0**30 for g in small], base)
-    _, large = _plain(function, point, first * 2.0**30)
-    against("a cotangent scaled by 2^30 is not scaled alike", [g * 2.0**-30 for g in large], base)
+    power = _power(function, point)
+    _, small = _plain(function, point, first * 2.0**-power)
+    against(f"a cotangent scaled by 2^-{power} is not scaled alike", [g * 2.0**power for g in small], base)
+    _, large = _plain(function, point, first * 2.0**power)
+    against(f"a cotangent scaled by 2^{power} is not scaled alike", [g * 2.0**-power for g in large], base)
     _, none = _plain(function, point, 0 * first)
     against("a zero cotangent is not zero", none, [0 * g for g in base])
 
@@ -112,6 +113,15 @@ def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
     _twice(function, point, first, base, found, names)
     _accumulated(function, point, first, base, found, names)
     return found
+
+
+def _power(function: TorchFunction, point: Point) -> int:
+    """Return the power of two that a cotangent is scaled by, far inside of the range of all outputs."""
+    import torch
+
+    with torch.no_grad():
+        ranges = [torch.finfo(o.dtype) for o in function.outputs(function.tensors(point))]
+    return 30 if all(each.max > 2.0**90 for each in ranges) else 5
 
 
 def _twice(
@@ -159,7 +169,11 @@ def _accumulated(
             if not live:
                 return
             given = _cotangents(outputs, flat)
-            torch.autograd.backward([outputs[k] for k in live], [given[k] for k in live], inputs=wanted)
+            try:
+                torch.autograd.backward([outputs[k] for k in live], [given[k] for k in live], inputs=wanted)
+            except Exception as error:
+                found.fault(f"gradients cannot be added up in `.grad`: {raised_by(error)}", "raised")
+                return
         for name, x, expected in zip(names, wanted, base, strict=True):
             got = np.zeros(x.numel()) if x.grad is None else joined([x.grad])
             found.compare(f"gradient of {name} after two backward passes, halved", got / 2, expected)
@@ -437,7 +451,8 @@ def interleaved(
         leaves = function.tensors(point)
         wanted = [leaves[p].requires_grad_() for p in function.active]
         outputs = function.outputs(leaves)
-        function.outputs([x.requires_grad_(x.is_floating_point()) for x in function.tensors(other)])
+        between = function.tensors(other)
+        function.outputs([x.requires_grad_(k in function.active) for k, x in enumerate(between)])
         live = [k for k, o in enumerate(outputs) if o.requires_grad]
         if not live:
             return

@@ -1,0 +1,99 @@
+"""What the operators of PyTorch's database taught the checker, each with a liar that it must still find."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import gradcheck
+from gradcheck.blackbox import points
+
+
+def example(*shape, low=-2.0, high=2.0):
+    generator = torch.Generator().manual_seed(0)
+    return low + (high - low) * torch.rand(*shape, dtype=torch.float64, generator=generator)
+
+
+def found(f, *inputs, checks, **same):
+    return [f.message for f in gradcheck.check(f, *inputs, checks=checks, max_seconds=20, **same).findings]
+
+
+@pytest.mark.parametrize("said", [(1, math.inf), (-math.inf, -2.0), (-1, math.inf), (0.0, math.inf)])
+def test_a_domain_with_one_infinite_bound_holds_all_that_is_drawn(said):
+    limit = points.domain_of(said, "x")
+    assert limit is not None
+    drawn = np.array([-1e9, -3.0, -2.0, -1.0, -0.5, 0.0, 1.0, 1.5, 2.0, 1e9, np.nan, 0.5])
+    folded = limit.project(drawn, drawn.shape)
+    inside = (drawn > said[0]) & (drawn < said[1])
+    assert (folded > said[0]).all() and (folded < said[1]).all()
+    assert inside.any() and (folded[inside] == drawn[inside]).all()
+
+
+@pytest.mark.parametrize("said", [(-math.inf, math.inf), (math.inf, 1.0), (math.nan, math.inf), (2, 1)])
+def test_a_domain_without_a_finite_bound_is_refused(said):
+    with pytest.raises(gradcheck.UsageError, match="of which one may be infinite"):
+        points.domain_of(said, "x")
+
+
+def test_acosh_is_looked_at_above_one_only():
+    class Off(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return torch.acosh(x)
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g / torch.sqrt((x * x - 1).abs()) * torch.where(x > 1e3, 1.01, 1.0)
+
+    x = example(5, low=1.5, high=4.0)
+    assert not found(torch.acosh, x, checks=("values",), domain=(1, math.inf))
+    assert found(Off.apply, x, checks=("values",), domain=(1, math.inf))
+
+
+class _ToHalf(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.half()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.double() * torch.where(g.abs() > 8, 1.5, 1.0)
+
+
+def test_cotangents_of_a_half_precision_output_stay_in_its_range():
+    assert not found(lambda x: x.half(), example(4), checks=("cotangents",))
+    assert found(_ToHalf.apply, example(4), checks=("cotangents",))
+
+
+def test_an_input_that_is_not_differentiated_never_requires_a_gradient():
+    def f(x, mean):
+        assert not mean.requires_grad, "the mean is a buffer"
+        return x * mean
+
+    x, mean = example(4).requires_grad_(), example(4)
+    assert not found(f, x, mean, checks=("state",))
+
+
+class _ImmutableZero(torch.autograd.Function):
+    """The gradient is a tensor that nothing can be added to."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return torch.sign(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        return torch._efficientzerotensor(g.shape, dtype=g.dtype)
+
+
+def test_gradients_that_cannot_be_added_up_are_a_finding_and_no_crash():
+    x = example(4)
+    assert any(
+        "cannot be added up" in said for said in found(_ImmutableZero.apply, x, checks=("cotangents",))
+    )
+    assert not found(torch.sign, x, checks=("cotangents",))
