@@ -134,6 +134,8 @@ class Oracle:
             return Seen()
         for k, row in enumerate(rows):
             if all(g is None or not g[k].any() for g in gradients):
+                if self._flat(function, int(row)):
+                    continue
                 message = f"output[{row}] is infinite and all of its derivatives are zero ({family})"
                 problem = Problem(
                     message,
@@ -146,6 +148,13 @@ class Oracle:
                 )
                 return Seen(problems=(problem,))
         return Seen()
+
+    def _flat(self, function: Resizable, row: int) -> bool:
+        """Whether an output has no slope at the example either: a function of steps has none anywhere."""
+        hot = np.zeros((1, function.size))
+        hot[0, row] = 1.0
+        gradients = function.gradients(tuple(rounded(x) for x in function.point), hot)
+        return not any(g is not None and g.any() for g in gradients)
 
     def _raised(
         self,
@@ -162,6 +171,8 @@ class Oracle:
             answers = bool(np.isfinite(one(function, point)).all())
         except CallFailed:
             answers = False
+        if answers and self._differentiates(function, point):
+            return Seen(notes=(f"{family}: a step leaves what the function accepts: {said}",))
         if not answers or what != "gradient" or lenient:
             return Seen(notes=(f"{family}: {said}",))
         problem = Problem(
@@ -172,6 +183,17 @@ class Oracle:
             shapes=function.leaf_shapes,
         )
         return Seen(problems=(problem,))
+
+    @staticmethod
+    def _differentiates(function: Resizable, point: Point) -> bool:
+        """Whether the backward pass works at the very point; then one of the steps around it was refused."""
+        cotangents = np.ones((2, function.size))
+        cotangents[1, 1:] = 0.0
+        try:
+            function.gradients(point, cotangents)
+        except CallFailed:
+            return False
+        return True
 
     @staticmethod
     def _place(function: Resizable, problem: Problem) -> int:
@@ -417,8 +439,19 @@ class Oracle:
         """Inputs, earlier outputs, the process and repeated calls."""
         assert self.state is not None
         point = self.example()
-        other = self.within(self.function, self._family(self.function, "like"))
-        return self._told(self.state(self.function, point, other, self.seed), "as given", point)
+        return self._told(self.state(self.function, point, self._another(), self.seed), "as given", point)
+
+    def _another(self) -> Point:
+        """Return a point beside the example that the function accepts, the example itself if need be."""
+        like = self.within(self.function, self._family(self.function, "like"))
+        # What is like a positive definite matrix need not be one; a multiple of it is.
+        for point in (like, tuple(rounded(x * 1.25) for x in self.example())):
+            try:
+                one(self.function, point)
+                return point
+            except CallFailed:
+                continue
+        return self.example()
 
     def _told(self, found: Any, family: str, point: Point) -> Seen:
         problems = tuple(

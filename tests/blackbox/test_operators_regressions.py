@@ -97,3 +97,66 @@ def test_gradients_that_cannot_be_added_up_are_a_finding_and_no_crash():
         "cannot be added up" in said for said in found(_ImmutableZero.apply, x, checks=("cotangents",))
     )
     assert not found(torch.sign, x, checks=("cotangents",))
+
+
+def test_an_infinite_value_of_a_function_of_steps_has_slope_zero():
+    x, y = example(4), example(4, low=0.5, high=2.0)
+    assert not found(lambda x, y: torch.floor(x / y), x, y, checks=("values",))
+
+
+class _Overflows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.exp(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * torch.where(x > 709, 0.0, torch.exp(x))
+
+
+def test_an_infinite_value_of_a_function_with_slopes_has_no_slope_zero():
+    assert found(_Overflows.apply, 300 * example(6), checks=("values",))
+
+
+def _positive_weights(x, fails):
+    if (x < 0).any():
+        raise ValueError("negative weights")
+
+    class Root(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            if fails and (x > 1e3).any():
+                raise ValueError("too large for the backward pass")
+            return 2 * g * x
+
+    return Root.apply(x)
+
+
+def test_a_step_that_the_function_refuses_is_no_failure_of_its_backward_pass():
+    x = example(5, low=0.1, high=2.0)
+    assert not found(lambda x: _positive_weights(x, False), x, checks=("values",))
+    said = found(lambda x: _positive_weights(x, True), x, checks=("values",))
+    assert any("too large for the backward pass" in each for each in said)
+
+
+def test_another_point_beside_a_positive_definite_matrix_is_one_that_is_accepted():
+    a = example(4, 4)
+    spd = a @ a.T + torch.eye(4, dtype=torch.float64)
+    assert not found(torch.linalg.cholesky, spd, checks=("state",))
+
+
+def test_a_refused_storage_offset_is_told_and_is_no_fault():
+    def f(x):
+        return torch.view_as_real(torch.view_as_complex(x))
+
+    result = gradcheck.check(f, example(3, 2), checks=("layouts",))
+    assert not result.findings
+    assert any("storage_offset" in note for each in result.checks for note in each.evidence.notes)
