@@ -9,11 +9,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradcheck.flow.limits import FormatLimit, FormatRun
+    from gradcheck.flow.measuring import LayerRow, Measurement, measure
+    from gradcheck.flow.network import Network
     from gradcheck.flow.prediction import Prediction, predict
+    from gradcheck.flow.verdict import FlowFinding, FlowVerdict
 
-__all__ = ["Prediction", "predict"]
+__all__ = [
+    "FlowFinding",
+    "FlowVerdict",
+    "FormatLimit",
+    "FormatRun",
+    "LayerRow",
+    "Measurement",
+    "Network",
+    "Prediction",
+    "measure",
+    "predict",
+]
 
 _HOMES = {
+    "FlowFinding": "gradcheck.flow.verdict",
+    "FlowVerdict": "gradcheck.flow.verdict",
+    "FormatLimit": "gradcheck.flow.limits",
+    "FormatRun": "gradcheck.flow.limits",
+    "LayerRow": "gradcheck.flow.measuring",
+    "Measurement": "gradcheck.flow.measuring",
+    "Network": "gradcheck.flow.network",
+    "measure": "gradcheck.flow.measuring",
     "Prediction": "gradcheck.flow.prediction",
     "predict": "gradcheck.flow.prediction",
 }

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradcheck.errors import UsageError, unknown_name
+from gradcheck.flow.activations import activation_formulas
 from gradcheck.formats import FORMATS
 
 INITS = ("torch", "kaiming", "xavier", "lecun", "orthogonal")
@@ -41,7 +42,7 @@ _RULES = {
 
 @dataclass(frozen=True)
 class Network:
-    """A random network of `depth` layers (or residual blocks) of `width` units (channels, if `kind` is "conv").
+    """A random network of `depth` layers (or residual blocks) of `width` units (`kind` "conv": channels).
 
     `activation`: a name of the catalogue, "linear", or a callable that works on arrays.
     `init`: "torch" (the default of nn.Linear and nn.Conv2d), "kaiming" (σ_w² = 2), "xavier" and "lecun" (1),
@@ -137,10 +138,7 @@ class Network:
 
 def activation_names() -> tuple[str, ...]:
     """Return the names that a network's activation can have."""
-    from gradcheck.formulas import CATALOGUE
-
-    single = (f.name for f in CATALOGUE if f.elementwise and len(f.inputs) == 1 and f.inputs[0] == "x")
-    return ("linear", *single)
+    return ("linear", "identity", *activation_formulas())
 
 
 def _check_names(network: Network) -> None:

@@ -1,0 +1,82 @@
+"""A measurement as text: the verdict first, then what it rests on, then the layers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradcheck.flow.limits import FormatLimit
+    from gradcheck.flow.measuring import LayerRow, Measurement
+
+# A longer table shows every n-th layer, and both ends.
+MOST_ROWS = 40
+HEAD = (
+    "layer", "log10‖g‖", "±", "change", "log10‖∂W‖", "E y²", "dead", "saturated", "zero", "subnormal", "inf",
+)  # fmt: skip
+
+
+def describe(m: Measurement) -> str:
+    """Return the whole text."""
+    low, high = m.interval
+    direction = "lost" if m.statistics.span.value < 0 else "gained"
+    sure = "" if math.isnan(m.confidence) else f", confidence {m.confidence:.3g}"
+    lines = [
+        m.subject,
+        f"{m.verdict}: {m.span:.2f} decades of ‖g‖ {direction} towards the input ({m.seeds} networks{sure})",
+        f"factor  {m.factor:.5g} ± {m.factor_error:.2g}   mean of ‖g‖² per layer",
+        f"rate    {m.rate:+.5g} [{low:+.5g}, {high:+.5g}]   typical ln ‖g‖² per layer, towards the input",
+        *_law(m),
+        f"spread  β = {m.dispersion:.3g} between networks, end to end; {m.dead} dead, {m.broken} broken",
+        *(_limit(m.limits[name]) for name in m.limits),
+        *(f"{f.code}{f' at {f.layer}' if f.layer else ''}: {f.message}" for f in m.findings),
+        "",
+        *table(m.layers),
+        "Weight gradients stand beside for comparison only: where each layer's output is proportional to its",
+        "weights (ReLU without biases), ⟨W, ∂W⟩ is the same number in every layer, whatever else.",
+    ]
+    return "\n".join(lines)
+
+
+def _law(m: Measurement) -> list[str]:
+    p = m.predicted
+    if p is None:
+        return []
+    kind = "exact at this width" if p.exact and p.width is not None else "a limit of wide layers"
+    return [
+        f"law     factor {p.factor:.5g}, typical {p.log_mean:+.5g}, variance {p.log_variance:.3g}   {kind}"
+    ]
+
+
+def _limit(limit: FormatLimit) -> str:
+    if limit.depth is None:
+        return f"{limit.format:<9}holds the gradient at any depth that this rate is certain for"
+    more = ", by extrapolation" if limit.extrapolated else ""
+    depth = f"{limit.depth} ± {limit.deviation:.2g}"
+    return f"{limit.format:<9}half the entries are {limit.cause} at depth {depth}{more}"
+
+
+def table(rows: tuple[LayerRow, ...]) -> list[str]:
+    """Return the layers as aligned text, the one next to the input first."""
+    step = max(1, math.ceil(len(rows) / MOST_ROWS))
+    shown = [row for place, row in enumerate(rows) if place % step == 0 or place == len(rows) - 1]
+    cells = [HEAD, *(_cells(row) for row in shown)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
+    return [
+        line[0].ljust(widths[0])
+        + "".join(f"  {cell:>{w}}" for cell, w in zip(line[1:], widths[1:], strict=True))
+        for line in cells
+    ]
+
+
+def _cells(row: LayerRow) -> tuple[str, ...]:
+    shares = (row.dead, row.saturated, row.zero, row.subnormal, row.infinite)
+    return (
+        row.name,
+        f"{row.gradient:.3f}",
+        f"{row.error:.2g}",
+        f"{row.change:+.3f}" if math.isfinite(row.change) else "",
+        f"{row.weight_gradient:.3f}",
+        f"{row.forward:.3g}",
+        *(f"{share:.1%}" for share in shares),
+    )

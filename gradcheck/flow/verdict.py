@@ -1,0 +1,209 @@
+"""The verdict on a network's gradients, and the findings that a person must read."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from gradcheck.flow.passes import Trace
+from gradcheck.flow.prediction import Prediction
+from gradcheck.flow.statistics import DECADES, Estimate, Statistics, over_networks
+
+# Decades of ‖g‖ lost or gained from which a network is watched, and from which it is sick.
+WATCHED, SICK = 1.0, 3.0
+# β = Var ln ‖g‖² from which one network says little about another drawn alike.
+LOTTERY = 1.0
+# The share of one ratio in the factor's sum from which the sample mean is no estimate.
+HEAVY = 0.2
+# One in 1.7 million: five deviations of a normal number.
+CHANCE = 5.7e-7
+
+
+class FlowVerdict(enum.StrEnum):
+    """What a measurement concludes; a closed set."""
+
+    HEALTHY = "healthy"
+    WATCH = "watch"
+    VANISHING = "vanishing"
+    EXPLODING = "exploding"
+
+
+CODES = {
+    "FLOW-DEAD": "some networks pass no gradient at all: every unit of one layer has slope 0",
+    "FLOW-BROKEN": "a layer's values or gradients are infinite or NaN, in float64",
+    "FLOW-LOTTERY": "networks drawn alike differ so much that one seed says little about another",
+    "FLOW-HEAVY": "a few large ratios make up the factor: its sample mean is no estimate, the rate is",
+    "FLOW-SHALLOW": "too few layers to leave out the readout and the first layers",
+    "FLOW-UNPREDICTED": "no law is known for this network; the measurement stands alone",
+    "FLOW-DEPARTS": "the measured rate is not that of the law",
+    "FLOW-WEIGHTS": "gradients of weights do not show what the gradients of pre-activations do",
+    "FLOW-EVALUATION": "a module is in evaluation mode: another network than the one that is trained",
+    "FLOW-FROZEN": "some parameters do not require gradients; the measurement passes through them anyway",
+    "FLOW-UNREACHED": "no gradient reaches a layer: something in between is cut off from the graph",
+    "FLOW-UNUSED": "a layer has parameters and was never called",
+    "FLOW-INDEPENDENT": "the output does not depend on the input",
+    "FLOW-SHARED": "a module is called several times; every call is a layer of its own",
+    "FLOW-SAME": "every seed gives the same weights: the spread is that of the cotangent alone",
+    "FLOW-FORMAT": "the model does not run in float64, it was measured in its own format",
+    "FLOW-FAILED": "some seeds could not be measured; the others are kept",
+    "FLOW-MOVED": "the example input was moved to the device of the model",
+    "FLOW-LOSS": "the cotangent is that of the loss given, not an independent Gaussian one",
+}
+
+
+@dataclass(frozen=True)
+class FlowFinding:
+    """Something that a person must read: a code of `CODES`, one sentence, and the layer it is about."""
+
+    code: str
+    message: str
+    layer: str = ""
+
+
+def judge(statistics: Statistics) -> tuple[FlowVerdict, float]:
+    """Return the verdict and how probable it is that more networks would confirm it.
+
+    It depends on differences of ln ‖g‖² alone, so no factor on the loss changes it. Networks of which most
+    are dead are vanishing, of which most break are exploding.
+    """
+    others = statistics.dead + statistics.broken
+    if 2 * others > statistics.count or statistics.span.count == 0:
+        share = others / max(statistics.count, 1)
+        broken = statistics.broken >= statistics.dead
+        return FlowVerdict.EXPLODING if broken else FlowVerdict.VANISHING, share
+    span = statistics.span
+    size = abs(span.value)
+    sick = FlowVerdict.VANISHING if span.value < 0 else FlowVerdict.EXPLODING
+    classes = (
+        (0.0, WATCHED, FlowVerdict.HEALTHY),
+        (WATCHED, SICK, FlowVerdict.WATCH),
+        (SICK, math.inf, sick),
+    )
+    for low, high, verdict in classes:
+        if low <= size < high:
+            sign = 1.0 if span.value >= 0 else -1.0
+            ends = sorted((sign * (low or -WATCHED), sign * high))
+            return verdict, span.probability_between(*ends)
+    return sick, 1.0
+
+
+def findings_of(
+    statistics: Statistics, trace: Trace, names: tuple[str, ...], predicted: Prediction | None
+) -> tuple[FlowFinding, ...]:
+    """Return what a person must read of a measurement."""
+    found = [*_failures(statistics, trace, names, predicted), *_doubts(statistics)]
+    if statistics.rate.count:
+        found.extend(_of_weights(statistics, trace))
+        found.extend(_departure(statistics, trace, names, predicted))
+    if predicted is None:
+        found.append(FlowFinding("FLOW-UNPREDICTED", CODES["FLOW-UNPREDICTED"]))
+    return tuple(found)
+
+
+def _failures(
+    statistics: Statistics, trace: Trace, names: tuple[str, ...], predicted: Prediction | None
+) -> Iterator[FlowFinding]:
+    if statistics.dead:
+        at = _first(np.any(trace.gradient == -np.inf, axis=1), names, last=True)
+        expected = ""
+        if predicted is not None and math.isfinite(predicted.dead):
+            each = 1 - (1 - predicted.dead) ** (len(names) - 1)
+            expected = f"; {each * statistics.count:.3g} are expected"
+        text = f"{statistics.dead} of {statistics.count} networks pass no gradient to {at}{expected}"
+        yield FlowFinding("FLOW-DEAD", text, at)
+    if statistics.broken:
+        bad = ~np.isfinite(trace.forward) & (trace.forward != -np.inf)
+        forward = _first(np.any(bad, axis=1), names)
+        backward = np.isnan(trace.gradient) | (trace.gradient == np.inf)
+        at = forward or _first(np.any(backward, axis=1), names, last=True)
+        what = "values" if forward else "gradients"
+        text = f"{statistics.broken} of {statistics.count} networks: {what} are infinite or NaN from {at} on"
+        yield FlowFinding("FLOW-BROKEN", text, at)
+
+
+def _first(rows: np.ndarray, names: tuple[str, ...], *, last: bool = False) -> str:
+    places = np.flatnonzero(rows)
+    return names[int(places[-1 if last else 0])] if len(places) else ""
+
+
+def _doubts(statistics: Statistics) -> Iterator[FlowFinding]:
+    if statistics.dispersion >= LOTTERY:
+        factor = math.exp(math.sqrt(statistics.dispersion))
+        yield FlowFinding(
+            "FLOW-LOTTERY",
+            f"β = {statistics.dispersion:.3g}: one deviation between networks is a factor of {factor:.3g} "
+            "in ‖g‖²",
+        )
+    if statistics.heaviest > HEAVY and statistics.rate.count * statistics.steps * HEAVY > 2:
+        yield FlowFinding(
+            "FLOW-HEAVY",
+            f"one ratio of {statistics.rate.count * statistics.steps} is {statistics.heaviest:.0%} of their "
+            "sum; read the rate, not the factor",
+        )
+    layers = len(statistics.typical)
+    if statistics.count and layers - 1 - statistics.last < 3 and statistics.rate.count:
+        yield FlowFinding(
+            "FLOW-SHALLOW", f"{layers} layers are too few to leave out three at the output and the transient"
+        )
+
+
+def _of_weights(statistics: Statistics, trace: Trace) -> Iterator[FlowFinding]:
+    """Compare the two spans over the layers between which the gradients change most."""
+    live = np.all(np.isfinite(trace.gradient) & np.isfinite(trace.weight_gradient), axis=0)
+    if not np.any(live):
+        return
+    low, high = statistics.between
+    weights = over_networks((trace.weight_gradient[low, live] - trace.weight_gradient[high, live]) * DECADES)
+    if abs(weights.value - statistics.span.value) >= WATCHED:
+        yield FlowFinding(
+            "FLOW-WEIGHTS",
+            f"weight gradients change by {weights.value:+.2f} decades where those of pre-activations change "
+            f"by {statistics.span.value:+.2f}: a weight's gradient is a gradient times an input, and their "
+            "product can stay the same while both run away",
+        )
+
+
+def surely_differs(estimate: Estimate, truth: float, truth_error: float = 0.0) -> bool:
+    """Whether an estimate differs from a known number by more than chance gives once in 1.7 million."""
+    if estimate.count < 3 or not math.isfinite(estimate.error):
+        return False
+    reach = float(special.stdtrit(estimate.count - 1, 1 - CHANCE / 2)) * estimate.error
+    return abs(estimate.value - truth) > reach + truth_error
+
+
+def _departure(
+    statistics: Statistics, trace: Trace, names: tuple[str, ...], predicted: Prediction | None
+) -> Iterator[FlowFinding]:
+    """Compare with a law that holds at this width; a limit of wide layers is judged at two widths instead."""
+    if predicted is None or not predicted.log_exact:
+        return
+    if not surely_differs(statistics.rate, predicted.log_mean, predicted.log_error):
+        return
+    live = np.all(np.isfinite(trace.gradient), axis=0)
+    at = departure(trace.gradient[:, live], (predicted.log_mean,) * (len(names) - 1), predicted.log_error)
+    yield FlowFinding(
+        "FLOW-DEPARTS",
+        f"ln ‖g‖² changes by {statistics.rate.value:+.4g} ± {statistics.rate.error:.2g} per layer, "
+        f"the law says {predicted.log_mean:+.4g}",
+        "" if at is None else names[at],
+    )
+
+
+def departure(gradient: np.ndarray, steps: tuple[float, ...], error: float = 0.0) -> int | None:
+    """Return the layer nearest to the output at which ln ‖g‖² surely leaves a law; None if none does.
+
+    `gradient` is (layers, networks), `steps` the predicted change from layer l + 1 to layer l.
+    """
+    last = len(gradient) - 1
+    expected = 0.0
+    for place in range(last - 1, -1, -1):
+        expected += steps[place]
+        seen = over_networks(gradient[place] - gradient[last])
+        if surely_differs(seen, expected, error * (last - place)):
+            return place
+    return None
