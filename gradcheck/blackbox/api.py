@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -90,10 +91,9 @@ def check(
         )
     kind = framework or _framework(f, inputs, keywords, vjp)
     with _as_before(kind):
-        subject = _subject(kind, f, inputs, keywords, vjp, parameters)
+        subject = _subject(kind, f, inputs, keywords, vjp, parameters, "state" in chosen)
         function: Resizable = subject.function
-        with _as_before(kind):
-            _callable(function)
+        _callable(function)
         oracle = Oracle(
             function=function,
             limits=points.domains(domain, function.inputs),
@@ -203,12 +203,18 @@ def _is_module(f: Any) -> bool:
 
 
 def _subject(
-    kind: str, f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: Any, parameters: bool
+    kind: str,
+    f: Any,
+    inputs: Sequence[Any],
+    keywords: Mapping[str, Any],
+    vjp: Any,
+    parameters: bool,
+    watched: bool,
 ) -> Any:
     if kind == "torch":
         from gradcheck.blackbox.frameworks import TorchSubject
 
-        return TorchSubject(f, inputs, keywords, parameters)
+        return TorchSubject(f, inputs, keywords, parameters, watched)
     if kind == "numpy":
         from gradcheck.blackbox.frameworks import NumpySubject
 
@@ -232,13 +238,19 @@ def _callable(function: Resizable) -> None:
 @contextlib.contextmanager
 def _as_before(kind: str) -> Iterator[None]:
     """Leave seeds, modes and warnings as they were."""
-    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
-        stack.enter_context(np.errstate(all="ignore"))
+        from gradcheck.subjects.array_probes import as_before as process_as_before
+
+        stack.enter_context(process_as_before())
         if kind == "torch":
             from gradcheck.subjects.torch_function import as_before
 
             stack.enter_context(as_before())
+        if kind == "jax" and "jax" in sys.modules:
+            from gradcheck.subjects.jax_function import settings_as_before
+
+            stack.enter_context(settings_as_before())
         yield
 
 

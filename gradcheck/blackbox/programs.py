@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gradcheck.blackbox.seen import Problem
 from gradcheck.subjects.function import Vector
+from gradcheck.subjects.nested import source as nested_source
 
 _MOST_NUMBERS = 3_000
 
@@ -107,28 +108,35 @@ def torch_program(function: Any, f: Any) -> Callable[[Problem], str]:
     return program
 
 
-def array_program(f: Any, vjp: Any, inputs: tuple[str, ...]) -> Callable[[Problem], str]:
+def array_program(f: Any, vjp: Any, function: Any, arguments: Any) -> Callable[[Problem], str]:
     """Return what writes the program of a problem that a pair of NumPy functions has."""
 
     def program(problem: Problem) -> str:
-        if not problem.point or problem.size > _MOST_NUMBERS or len(problem.point) != len(problem.shapes):
+        names = _names(function)
+        if not _writable(function, problem):
             return ""
+        inputs = ", ".join(nested_source(template, names) for template in arguments.positional)
         lines = [
             "import numpy as np",
             *where(f).splitlines(),
             *(line.replace("f =", "vjp =", 1) for line in where(vjp).splitlines()),
             "def numbers(text, shape):",
             "    return np.array([float.fromhex(word) for word in text.split()]).reshape(shape)",
+            *_assigned(function, names, problem, "np.array"),
+            f"y = f({arguments.source(names)})",
         ]
-        for name, x, shape in zip(inputs, problem.point, problem.shapes, strict=True):
-            lines.append(f"{_identifier(name)} = {literal(x, shape)}")
-        arguments = ", ".join(_identifier(name) for name in inputs)
+        named = [axes.name for axes in function.inputs]
+        if problem.place not in named:
+            return "\n".join([*lines, "print(y)"]) + "\n"
+        if len(function.output_shapes) > 1 or any(not hasattr(t, "place") for t in arguments.positional):
+            lines.append(f"# The cotangent is 1 at number {problem.row} of all outputs, else 0.")
+            lines.append(f"# Wrong is the gradient of {problem.place}, element {problem.index}.")
+            return "\n".join([*lines, f"print('should be:', {problem.expected!r})"]) + "\n"
         lines += [
-            f"y = f({arguments})",
             "cotangent = np.zeros(np.size(y))",
             f"cotangent[{problem.row}] = 1",
-            f"gradients = vjp(({arguments},), cotangent.reshape(np.shape(y)))",
-            f"print('vjp:', [np.ravel(g) for g in gradients][{_place(inputs, problem)}][{problem.index}])",
+            f"gradients = vjp(({inputs},), cotangent.reshape(np.shape(y)))",
+            f"print('vjp:', [np.ravel(g) for g in gradients][{named.index(problem.place)}][{problem.index}])",
             f"print('should be:', {problem.expected!r})",
         ]
         return "\n".join(lines) + "\n"
@@ -136,37 +144,63 @@ def array_program(f: Any, vjp: Any, inputs: tuple[str, ...]) -> Callable[[Proble
     return program
 
 
-def jax_program(f: Any, inputs: tuple[str, ...]) -> Callable[[Problem], str]:
+def jax_program(f: Any, function: Any, arguments: Any) -> Callable[[Problem], str]:
     """Return what writes the program of a problem that a JAX function has."""
 
     def program(problem: Problem) -> str:
-        if not problem.point or problem.size > _MOST_NUMBERS or len(problem.point) != len(problem.shapes):
+        names = _names(function)
+        if not _writable(function, problem):
             return ""
+        active = [n for n, leaf in zip(names, function.leaves, strict=True) if leaf.active]
+        wide = problem.format == "float64"
         lines = [
             "import jax",
-            'jax.config.update("jax_enable_x64", True)',
+            *(['jax.config.update("jax_enable_x64", True)'] if wide else []),
             *where(f).splitlines(),
             "def numbers(text, shape):",
-            "    return jax.numpy.array([float.fromhex(word) for word in text.split()]).reshape(shape)",
+            "    values = [float.fromhex(word) for word in text.split()]",
+            f'    return jax.numpy.array(values, dtype="{problem.format}").reshape(shape)',
+            *_assigned(function, names, problem, "jax.numpy.array"),
+            f"def outputs({', '.join(active)}):",
+            f"    y = f({arguments.source(names)})",
+            "    floats = [o for o in jax.tree.leaves(y) if o.dtype.kind not in 'iub']",
+            "    return jax.numpy.concatenate([o.ravel() for o in floats])",
+            f"y, back = jax.vjp(outputs, {', '.join(active)})",
         ]
-        for name, x, shape in zip(inputs, problem.point, problem.shapes, strict=True):
-            lines.append(f"{_identifier(name)} = {literal(x, shape)}")
-        arguments = ", ".join(_identifier(name) for name in inputs)
+        named = [axes.name for axes in function.inputs]
+        if problem.place not in named:
+            return "\n".join([*lines, "print(y)", "print(back(jax.numpy.ones_like(y)))"]) + "\n"
         lines += [
-            f"y, back = jax.vjp(f, {arguments})",
-            f"cotangent = jax.numpy.zeros(y.size).at[{problem.row}].set(1).reshape(y.shape)",
-            f"print('vjp:', back(cotangent)[{_place(inputs, problem)}].ravel()[{problem.index}])",
+            f"cotangent = jax.numpy.zeros_like(y).at[{problem.row}].set(1)",
+            f"print('vjp:', back(cotangent)[{named.index(problem.place)}].ravel()[{problem.index}])",
             f"print('should be:', {problem.expected!r})",
         ]
         return "\n".join(lines) + "\n"
 
     return program
+
+
+def _writable(function: Any, problem: Problem) -> bool:
+    few = problem.size <= _MOST_NUMBERS and len(problem.shapes) == len(function.leaves)
+    return bool(problem.point) and len(problem.point) == len(function.inputs) and few
+
+
+def _names(function: Any) -> list[str]:
+    return [_identifier(leaf.name) for leaf in function.leaves]
+
+
+def _assigned(function: Any, names: list[str], problem: Problem, make: str) -> Iterator[str]:
+    """Yield the lines that make every array of a problem."""
+    numbers = iter(problem.point)
+    for name, leaf, shape in zip(names, function.leaves, problem.shapes, strict=True):
+        if leaf.active:
+            yield f"{name} = {literal(next(numbers), shape)}  # {leaf.name}"
+        elif tuple(leaf.array.shape) == shape and leaf.array.size <= _MOST_NUMBERS:
+            yield f'{name} = {make}({leaf.array.tolist()!r}, dtype="{leaf.array.dtype}")  # {leaf.name}'
+        else:
+            yield f"{name} = ...  # {leaf.name}: any {leaf.array.dtype} array of shape {shape}"
 
 
 def _identifier(name: str) -> str:
     plain = "".join(c if c.isalnum() else "_" for c in name)
     return plain if plain and not plain[0].isdigit() else f"x_{plain}"
-
-
-def _place(inputs: tuple[str, ...], problem: Problem) -> int:
-    return inputs.index(problem.place) if problem.place in inputs else 0

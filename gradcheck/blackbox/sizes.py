@@ -53,7 +53,7 @@ def varied(function: Resizable, seed: int) -> Iterator[Sized]:
             sets.append(tuple(axes))
             sets += [pair for pair in _pairs(axes) if len(axes) > 2]
     accepted = [chosen for chosen in sets if _accepts(function, chosen, shapes, seed)]
-    for size in SIZES:
+    for size in function.lengths or SIZES:
         for chosen in accepted:
             made = _at(function, chosen, size, seed)
             if made is not None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradcheck.errors import UsageError
-from gradcheck.subjects.function import Axes, CallFailed, Point, Vector, resample
+from gradcheck.subjects.function import Axes, CallFailed, Draw, Point, Vector, raised_by, resample
 
 _ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 Arrays = tuple[Any, ...]
@@ -18,52 +20,62 @@ Arrays = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """A place in the arguments: an array, and whether it is differentiated."""
+    """A place in the arguments: an array, whether it is differentiated, and what other ones are drawn by."""
 
     name: str
     array: NDArray[Any]
     active: bool
     fixed: bool = False
+    draw: Draw | None = None
 
 
 @dataclass
 class Met:
-    """What has been found out by trying, kept over all sizes and formats."""
+    """What has been found out by trying.
+
+    `batches` says whether batches of values and of gradients were those of single calls, `refused` for which
+    shapes and formats there are none.
+    """
 
     notes: set[str] = field(default_factory=set)
-    batches: bool | None = None
+    batches: dict[str, bool] = field(default_factory=dict)
+    refused: set[tuple[Any, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class ArrayFunction:
-    """`call(arrays)` and `pull(arrays, cotangents)` at fixed sizes; see `gradcheck.subjects.function`.
+    """A function and its pull-back at fixed sizes; see `gradcheck.subjects.function`.
 
-    `pull` returns one gradient, or None, for each active array. `batch(arrays)`, if there is one, evaluates
-    stacked arrays at once; it is compared with single calls before it is trusted.
+    `call(arrays)` returns the floating outputs, `pull(arrays, cotangents)` one gradient, or None, for each
+    active array; there is one cotangent per floating output. `batch(arrays, stacked)` evaluates stacked
+    active arrays at once, and `pull_batch(arrays, cotangents)` pulls stacked cotangents back; both are
+    compared with single calls before they are trusted. `gradient(cotangents)` returns the call, pull, batch
+    and pull_batch of the gradient along fixed cotangents, `shapes(arrays)` the shapes and types of the
+    floating outputs without computing them. `lengths` are those that axes are tried with, the usual ones if it is empty.
     """
 
-    call: Callable[[Arrays], Any]
-    pull: Callable[[Arrays, Any], Sequence[Any]]
+    call: Callable[[Arrays], list[Any]]
+    pull: Callable[[Arrays, Sequence[Any]], Sequence[Any]]
     leaves: tuple[Place, ...]
     met: Met
-    structure: Callable[[Any], list[NDArray[Any]]]
-    restore: Callable[[Any, list[Vector]], Any]
     format: str = "float64"
-    cotangent: Vector | None = None
-    batch: Callable[[Arrays], Any] | None = None
-    second: Callable[[Arrays, Any, Any], Sequence[Any]] | None = None
+    batch: Callable[[Arrays, Arrays], list[Any]] | None = None
+    pull_batch: Callable[[Arrays, Sequence[Any]], Sequence[Any]] | None = None
+    gradient: Callable[[Sequence[Any]], tuple[Any, Any, Any, Any]] | None = None
+    shapes: Callable[[Arrays], list[Any]] | None = None
+    lengths: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def active(self) -> tuple[int, ...]:
         """The places of the differentiable inputs."""
         return tuple(place for place, leaf in enumerate(self.leaves) if leaf.active)
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Axes, ...]:
         """Name and shape of each differentiable input."""
         return tuple(Axes(self.leaves[p].name, self.leaves[p].array.shape) for p in self.active)
 
-    @property
+    @cached_property
     def point(self) -> Point:
         """The example, flat."""
         return tuple(np.asarray(self.leaves[p].array, dtype=np.float64).ravel() for p in self.active)
@@ -73,7 +85,7 @@ class ArrayFunction:
         """The names of all arrays."""
         return tuple(leaf.name for leaf in self.leaves)
 
-    @property
+    @cached_property
     def leaf_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of all arrays."""
         return tuple(tuple(leaf.array.shape) for leaf in self.leaves)
@@ -83,61 +95,47 @@ class ArrayFunction:
         """Which arrays keep their shape."""
         return tuple(leaf.fixed for leaf in self.leaves)
 
-    @property
+    @cached_property
     def roundoff(self) -> float:
         """The unit roundoff of the outputs."""
-        kinds = [str(o.dtype) for o in self._outputs()]
+        kinds = [str(o.dtype) for o in self._outputs]
         return max([_ROUNDOFF.get(kind, 2.0**-53) for kind in kinds] + [_ROUNDOFF[self.format]])
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many numbers all floating outputs have together."""
-        return sum(o.size for o in self._outputs())
+        return sum(o.size for o in self._outputs)
 
-    @property
+    @cached_property
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of the floating outputs."""
-        return tuple(tuple(o.shape) for o in self._outputs())
+        return tuple(tuple(o.shape) for o in self._outputs)
 
-    def _outputs(self) -> list[NDArray[Any]]:
-        cached = self.__dict__.get("_kept")
-        if cached is None:
-            cached = self.results(self.arrays(self.point))
-            object.__setattr__(self, "_kept", cached)
-        return list(cached)
+    @cached_property
+    def _outputs(self) -> tuple[Any, ...]:
+        """The outputs at the example, or their shapes and formats alone."""
+        if self.shapes is not None and self._trusted(self.batch, "values") and self.met.batches:
+            with contextlib.suppress(Exception):
+                return tuple(self.shapes(self.arrays(self.point)))
+        return tuple(self.results(self.arrays(self.point)))
 
     def results(self, arrays: Arrays) -> list[NDArray[Any]]:
-        """Return the floating outputs of a call; for order 2, the gradients along the fixed cotangent."""
+        """Return the floating outputs of a call."""
         try:
-            if self.cotangent is not None:
-                return self._first(arrays)
-            outputs = self.structure(self.call(arrays))
+            return [np.asarray(o) for o in self.call(arrays)]
         except (UsageError, CallFailed):
             raise
         except (Exception, SystemExit) as error:
-            raise CallFailed(str(error)) from error
-        if not outputs:
-            raise UsageError(
-                "expected a function that returns at least one floating-point array, got none; "
-                "nothing can be differentiated"
-            )
-        return outputs
+            raise CallFailed(raised_by(error)) from error
 
-    def _first(self, arrays: Arrays) -> list[NDArray[Any]]:
-        assert self.cotangent is not None
-        grads = self.pull(arrays, self._cotangent(arrays, self.cotangent))
-        return [
-            np.zeros(self.leaves[p].array.shape) if g is None else np.asarray(g)
-            for p, g in zip(self.active, grads, strict=True)
-        ]
-
-    def _cotangent(self, arrays: Arrays, flat: Vector) -> Any:
-        result = self.call(arrays)
-        parts, start = [], 0
-        for output in self.structure(result):
-            parts.append(flat[start : start + output.size].reshape(output.shape).astype(output.dtype))
+    def parts(self, flat: Vector) -> list[NDArray[Any]]:
+        """Return a flat cotangent as one array per floating output, in its format; a batch stays one."""
+        made, start, lead = [], 0, flat.shape[:-1]
+        for output in self._outputs:
+            part = flat[..., start : start + output.size]
+            made.append(part.reshape(*lead, *output.shape).astype(output.dtype))
             start += output.size
-        return self.restore(result, parts)
+        return made
 
     def arrays(self, point: Sequence[Vector]) -> Arrays:
         """Return fresh arrays with the numbers of a point, in the format of this function."""
@@ -146,7 +144,7 @@ class ArrayFunction:
         for leaf in self.leaves:
             if leaf.active:
                 made.append(np.array(next(numbers)).reshape(leaf.array.shape).astype(_dtype(self.format)))
-            elif np.issubdtype(leaf.array.dtype, np.floating):
+            elif is_floating(leaf.array.dtype):
                 made.append(leaf.array.astype(_dtype(self.format)))
             else:
                 made.append(leaf.array.copy())
@@ -159,8 +157,8 @@ class ArrayFunction:
     def with_other_integers(self, rng: np.random.Generator) -> ArrayFunction | None:
         """Return the function with other whole numbers in its undifferentiated inputs, None without any."""
         made = tuple(
-            replace(leaf, array=resample(leaf.array, leaf.array.shape, rng))
-            if leaf.array.dtype.kind == "i" and leaf.array.size
+            replace(leaf, array=resample(leaf.array, leaf.array.shape, rng, leaf.draw))
+            if leaf.array.size and leaf.array.dtype.kind in ("iu" if leaf.draw else "i")
             else leaf
             for leaf in self.leaves
         )
@@ -178,98 +176,110 @@ class ArrayFunction:
 
     def along(self, cotangent: Vector) -> ArrayFunction:
         """Return the gradient along a fixed cotangent as a function of the inputs."""
-        if self.second is None:
+        if self.gradient is None:
             raise CallFailed("a vector-Jacobian product in NumPy has none of its own")
-        return replace(self, cotangent=cotangent)
+        call, pull, batch, pull_batch = self.gradient(self.parts(cotangent))
+        met = Met(batches=dict(self.met.batches), refused=set(self.met.refused))
+        other = replace(self, call=call, pull=pull, batch=batch, pull_batch=pull_batch, met=met)
+        return replace(other, gradient=None, shapes=None)
 
     def resized(self, shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator) -> ArrayFunction:
         """Return the function with arrays of these shapes; `CallFailed` if it does not accept them."""
         made = tuple(
-            leaf if leaf.array.shape == shape else replace(leaf, array=resample(leaf.array, shape, rng))
+            leaf
+            if leaf.array.shape == shape
+            else replace(leaf, array=resample(leaf.array, shape, rng, leaf.draw))
             for leaf, shape in zip(self.leaves, shapes, strict=True)
         )
         new = replace(self, leaves=made)
-        new._outputs()
+        _ = new.size
         return new
 
     def values(self, points: Point) -> Vector:
         """Return the outputs at a batch of points."""
         count = len(points[0])
-        if count > 1 and self.batch is not None and self.cotangent is None and self.met.batches is not False:
+        if self._trusted(self.batch, "values"):
             found = self._together(points, count)
             if found is not None:
                 return found
         return np.stack([self._row(tuple(x[k] for x in points)) for k in range(count)])
 
+    def _trusted(self, batch: Any, what: str) -> bool:
+        shapes = self.leaf_shapes, self.format
+        return batch is not None and self.met.batches.get(what, True) and shapes not in self.met.refused
+
     def _row(self, point: Point) -> Vector:
-        return _joined(self.results(self.arrays(point)))
+        return joined(self.results(self.arrays(point)))
+
+    def _stacked(self, points: Point) -> Arrays:
+        return tuple(
+            x.reshape(len(x), *axes.shape).astype(_dtype(self.format))
+            for x, axes in zip(points, self.inputs, strict=True)
+        )
 
     def _together(self, points: Point, count: int) -> Vector | None:
         assert self.batch is not None
-        stacked = iter(points)
-        arrays = tuple(
-            next(stacked).reshape(count, *leaf.array.shape).astype(_dtype(self.format))
-            if leaf.active
-            else np.repeat(leaf.array[None], count, axis=0)
-            for leaf in self.leaves
-        )
         try:
-            outputs = self.structure(self.batch(arrays))
-            flat = np.concatenate(
-                [np.asarray(o, dtype=np.float64).reshape(count, -1) for o in outputs], axis=1
-            )
+            flat = _rows(self.batch(self.arrays(self.point), self._stacked(points)), count)
         except Exception:
-            self.met.batches = False
+            self.met.refused.add((self.leaf_shapes, self.format))
             return None
-        if self.met.batches is None:
+        if "values" not in self.met.batches:
             single = np.stack([self._row(tuple(x[k] for x in points)) for k in (0, count - 1)])
-            self.met.batches = flat.shape[1] == single.shape[1] and bool(
-                np.allclose(flat[[0, count - 1]], single, rtol=1e-10, atol=1e-300, equal_nan=True)
-            )
-        return flat if self.met.batches else None
+            self.met.batches["values"] = _same(flat[[0, count - 1]], single, self.roundoff)
+        return flat if self.met.batches["values"] else None
 
     def gradients(self, point: Point, cotangents: Vector) -> tuple[Vector | None, ...]:
         """Return the vector-Jacobian products of a batch of cotangents at a point."""
-        rows = []
         try:
-            for flat in cotangents:
-                arrays = self.arrays(point)
-                if self.cotangent is None:
-                    grads = self.pull(arrays, self._cotangent(arrays, flat))
-                else:
-                    assert self.second is not None
-                    first = self._cotangent(arrays, self.cotangent)
-                    parts, start = [], 0
-                    for p in self.active:
-                        shape = self.leaves[p].array.shape
-                        n = int(np.prod(shape))
-                        parts.append(flat[start : start + n].reshape(shape).astype(_dtype(self.format)))
-                        start += n
-                    grads = self.second(arrays, first, parts)
-                rows.append(self._checked(grads))
+            if len(cotangents) and self._trusted(self.pull_batch, "gradients"):
+                found = self._pulled_together(point, cotangents)
+                if found is not None:
+                    return found
+            rows = [self.gradient_arrays(self.arrays(point), self.parts(flat)) for flat in cotangents]
         except (UsageError, CallFailed):
             raise
         except (Exception, SystemExit) as error:
-            raise CallFailed(str(error)) from error
+            raise CallFailed(raised_by(error)) from error
         return tuple(
-            None if any(g is None for g in column) else np.stack([_joined([g]) for g in column])
+            None if any(g is None for g in column) else np.stack([joined([g]) for g in column])
             for column in zip(*rows, strict=True)
         )
 
-    def _checked(self, grads: Any) -> tuple[Any, ...]:
-        given = tuple(grads) if isinstance(grads, tuple | list) else (grads,)
-        if len(given) != len(self.active) and len(given) != len(self.leaves):
-            raise CallFailed(
-                f"vjp: expected {len(self.active)} gradients, one per input, got {len(given)}; "
-                "return a tuple in the order of the inputs"
-            )
-        chosen = [given[p] for p in self.active] if len(given) == len(self.leaves) else list(given)
-        for axes, g in zip(self.inputs, chosen, strict=True):
-            if g is not None and np.shape(g) != axes.shape:
+    def _pulled_together(self, point: Point, cotangents: Vector) -> tuple[Vector, ...] | None:
+        assert self.pull_batch is not None
+        count = len(cotangents)
+        try:
+            stacked = self.pull_batch(self.arrays(point), self.parts(cotangents))
+            found = tuple(_rows([g], count) for g in stacked)
+        except Exception:
+            self.met.refused.add((self.leaf_shapes, self.format))
+            return None
+        if "gradients" not in self.met.batches:
+            single = self.gradient_arrays(self.arrays(point), self.parts(cotangents[0]))
+            pairs = zip(found, single, strict=True)
+            self.met.batches["gradients"] = all(_same(g[0], joined([s]), self.roundoff) for g, s in pairs)
+        return found if self.met.batches["gradients"] else None
+
+    def gradient_arrays(self, arrays: Arrays, cotangents: Sequence[Any]) -> tuple[Any, ...]:
+        """Return one gradient of the right shape, or None, for each active array; `CallFailed` for others."""
+        found = tuple(self.pull(arrays, cotangents))
+        for axes, g in zip(self.inputs, found, strict=True):
+            if g is None:
+                continue
+            kind = np.asarray(g).dtype
+            if not (is_floating(kind) or kind.kind in "iub"):
+                raise CallFailed(f"vjp: the gradient of {axes.name} is {kind}, no array of real numbers")
+            if np.shape(g) != axes.shape:
                 raise CallFailed(
                     f"vjp: the gradient of {axes.name} has shape {np.shape(g)}, not {axes.shape}"
                 )
-        return tuple(chosen)
+        return found
+
+
+def is_floating(dtype: Any) -> bool:
+    """Whether a type of NumPy or ml_dtypes is that of real numbers that are differentiated."""
+    return bool((dtype.kind == "f" and dtype.itemsize <= 8) or dtype.name == "bfloat16")
 
 
 def _dtype(name: str) -> Any:
@@ -280,70 +290,42 @@ def _dtype(name: str) -> Any:
     return np.dtype(name)
 
 
-def _joined(outputs: Sequence[Any]) -> Vector:
+def joined(outputs: Sequence[Any]) -> Vector:
+    """Return all outputs as one vector of float64."""
     flat = [np.asarray(o).astype(np.float64).ravel() for o in outputs]
     return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
 
-def floating(result: Any) -> list[NDArray[Any]]:
-    """Return the floating arrays of a result, however nested, in order."""
-    if isinstance(result, Mapping):
-        return [a for value in result.values() for a in floating(value)]
-    if isinstance(result, list | tuple):
-        return [a for value in result for a in floating(value)]
-    array = np.asarray(result)
-    kinds = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
-    return [array] if kinds else []
+def _rows(stacked: Sequence[Any], count: int) -> Vector:
+    flat = [np.asarray(o).astype(np.float64)[:count].reshape(count, -1) for o in stacked]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
 
 
-def restored(result: Any, parts: list[Vector]) -> Any:
-    """Return cotangents in the structure of a result."""
-    rest = iter(parts)
-
-    def build(item: Any) -> Any:
-        if isinstance(item, Mapping):
-            return {k: build(v) for k, v in item.items()}
-        if isinstance(item, tuple) and hasattr(item, "_fields"):
-            return type(item)(*(build(v) for v in item))
-        if isinstance(item, list | tuple):
-            return type(item)(build(v) for v in item)
-        return next(rest) if floating(item) else np.zeros(np.shape(item))
-
-    return build(result)
+def _same(left: Vector, right: Vector, roundoff: float) -> bool:
+    """Whether a batch gives what single calls give, but for the order of sums."""
+    if left.shape != right.shape:
+        return False
+    return bool(np.allclose(left, right, rtol=2.0**20 * roundoff, atol=1e-300, equal_nan=True))
 
 
-def places(inputs: Sequence[Any]) -> tuple[Place, ...]:
-    """Return the places of positional inputs; floating arrays are differentiated."""
-    made = []
-    for k, item in enumerate(inputs):
-        array = np.asarray(item)
-        if array.dtype == object:
-            raise UsageError(f"input {k}: expected an array of numbers, got {type(item).__name__}")
-        if array.dtype.kind == "c":
-            raise UsageError(f"input {k} is complex: only real inputs are checked")
-        active = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
-        made.append(Place(f"input {k}", array.copy(), active))
-    if not any(place.active for place in made):
-        kinds = ", ".join(str(place.array.dtype) for place in made) or "no input"
+def place_of(name: str, array: NDArray[Any], active: bool = True) -> Place:
+    """Return the place of an array; `UsageError` for one of a type that is not checked."""
+    dtype = array.dtype
+    if dtype.kind == "c":
+        raise UsageError(f"{name} is complex ({dtype}): only real inputs are checked; pass its parts")
+    if dtype.kind in "OUSVMmT" and dtype.name != "bfloat16":
+        raise UsageError(f"{name}: expected an array of real numbers, got one of {dtype}; convert it first")
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        raise UsageError(f"{name} is {dtype}, which is not checked; convert it to float64")
+    return Place(name, array.astype(dtype.newbyteorder("="), copy=True), active and is_floating(dtype))
+
+
+def with_active(found: tuple[Place, ...], example: str) -> tuple[Place, ...]:
+    """Return the places; `UsageError` if none of them is differentiated."""
+    if not any(place.active for place in found):
+        kinds = ", ".join(str(place.array.dtype) for place in found) or "no array"
         raise UsageError(
             f"expected at least one floating-point array to differentiate, got {kinds}; "
-            "give an example such as np.random.randn(4, 3)"
+            f"give an example such as {example}"
         )
-    return tuple(made)
-
-
-def numpy_function(
-    f: Callable[..., Any], vjp: Callable[..., Any] | None, inputs: Sequence[Any], keywords: Mapping[str, Any]
-) -> ArrayFunction:
-    """Return a pair of NumPy functions as the checks see it."""
-    if vjp is None:
-        raise UsageError("NumPy inputs: expected vjp=, a function (inputs, cotangent) -> gradients, got none")
-
-    def call(arrays: Arrays) -> Any:
-        return f(*arrays, **keywords)
-
-    def pull(arrays: Arrays, cotangent: Any) -> Sequence[Any]:
-        grads = vjp(arrays, cotangent)
-        return tuple(grads) if isinstance(grads, tuple | list) else (grads,)
-
-    return ArrayFunction(call, pull, places(inputs), Met(), floating, restored)
+    return found

@@ -2,66 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcheck.subjects.array_function import ArrayFunction, _joined
+from gradcheck.subjects.array_function import ArrayFunction, joined
 from gradcheck.subjects.function import CallFailed, Point, Vector, raised_by
 from gradcheck.subjects.probing import Found, signed
 
 
-def _plain(function: ArrayFunction, point: Point, flat: Vector) -> tuple[Vector, list[Vector]]:
-    value = function.values(tuple(x[None] for x in point))[0]
-    grads = function.gradients(point, flat[None])
-    return value, [np.zeros(x.size) if g is None else g[0] for g, x in zip(grads, point, strict=True)]
+def gradients_along(function: ArrayFunction, point: Point, flat: Vector) -> list[Vector]:
+    """Return the gradients of a cotangent, those that are missing as zeros."""
+    return _flat(function, function.gradient_arrays(function.arrays(point), function.parts(flat)))
 
 
-def cotangents(function: ArrayFunction, point: Point, seed: int) -> Found:
-    """The pull-back is linear in its cotangent, leaves it alone and does not care how it lies in memory."""
-    found = Found()
+def _flat(function: ArrayFunction, grads: Sequence[Any]) -> list[Vector]:
+    return [
+        np.zeros(axes.size) if g is None else joined([g])
+        for axes, g in zip(function.inputs, grads, strict=True)
+    ]
+
+
+def linear(
+    function: ArrayFunction, point: Point, seed: int, found: Found, pulled: Callable[[Vector], list[Vector]]
+) -> None:
+    """Sums, multiples and zero of a cotangent give those of its gradient; `pulled(flat)` is a pull-back."""
     names = [axes.name for axes in function.inputs]
     first, second = signed(seed, function.size), signed(seed + 1, function.size)
-    _, base = _plain(function, point, first)
-    _, other = _plain(function, point, second)
+    base, other = pulled(first), pulled(second)
 
     def against(what: str, got: list[Vector], expected: list[Vector]) -> None:
         for name, one, two, a, b in zip(names, got, expected, base, other, strict=True):
             found.compare(f"gradient of {name} for {what}", one, two, np.abs(a) + np.abs(b))
 
-    _, added = _plain(function, point, first + 2 * second)
-    against("the sum of two cotangents is not the sum of the gradients", added,
+    against("the sum of two cotangents is not the sum of the gradients", pulled(first + 2 * second),
             [a + 2 * b for a, b in zip(base, other, strict=True)])  # fmt: skip
     for power in (-30, 30):
-        _, scaled = _plain(function, point, first * 2.0**power)
-        against(
-            f"a cotangent scaled by 2^{power} is not scaled alike", [g * 2.0**-power for g in scaled], base
-        )
-    _, none = _plain(function, point, 0 * first)
-    against("a zero cotangent is not zero", none, [0 * g for g in base])
+        scaled = [g * 2.0**-power for g in pulled(first * 2.0**power)]
+        against(f"a cotangent scaled by 2^{power} is not scaled alike", scaled, base)
+    against("a zero cotangent is not zero", pulled(0 * first), [0 * g for g in base])
+
+
+def cotangents(function: ArrayFunction, point: Point, seed: int) -> Found:
+    """The pull-back is linear in its cotangent, leaves it alone and does not care how it lies in memory."""
+    found = Found()
+    first = signed(seed, function.size)
+    linear(function, point, seed, found, lambda flat: gradients_along(function, point, flat))
+    scale = [np.abs(g) for g in gradients_along(function, point, first)]
     for layout, lay in (("strided", strided), ("expanded", expanded), ("read-only", read_only)):
         flat = np.ones(function.size) if layout == "expanded" else first
-        _, expected = _plain(function, point, flat)
-        arrays = function.arrays(point)
-        given = _laid(function._cotangent(arrays, flat), lay)
-        before = _copied(given)
+        expected = gradients_along(function, point, flat)
+        given = [lay(part) for part in function.parts(flat)]
+        before = [np.array(part) for part in given]
         try:
-            grads = function.pull(arrays, given)
-        except ValueError as error:
-            if "read-only" in str(error):
+            grads = function.gradient_arrays(function.arrays(point), given)
+        except Exception as error:
+            cause = error.__cause__ if isinstance(error, CallFailed) and error.__cause__ else error
+            if "read-only" in str(cause):
                 found.fault("the backward pass writes into the cotangent", "mutation")
             else:
-                found.fault(f"a cotangent that is {layout}: {raised_by(error)}", "raised")
+                found.fault(f"a cotangent that is {layout}: {raised_by(cause)}", "raised")
             continue
-        except Exception as error:
-            found.fault(f"a cotangent that is {layout}: {raised_by(error)}", "raised")
-            continue
-        if not _equal(given, before):
+        if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(given, before, strict=True)):
             found.fault("the backward pass writes into the cotangent", "mutation")
-        got = [np.zeros(x.size) if g is None else _joined([g]) for g, x in zip(grads, point, strict=False)]
-        against(f"a cotangent that is {layout} differs from that of a contiguous one", got, expected)
+        for axes, got, two, size in zip(
+            function.inputs, _flat(function, grads), expected, scale, strict=True
+        ):
+            what = f"a cotangent that is {layout} differs from that of a contiguous one"
+            found.compare(f"gradient of {axes.name} for {what}", got, two, size)
     return found
 
 
@@ -69,15 +83,15 @@ def layouts(function: ArrayFunction, point: Point, seed: int) -> Found:
     """The same numbers in other memory give the same outputs and gradients."""
     found = Found()
     flat = signed(seed, function.size)
-    values, base = _plain(function, point, flat)
+    values, base = joined(function.results(function.arrays(point))), gradients_along(function, point, flat)
     for k, place in enumerate(function.active):
         for layout, lay in (("transposed", transposed), ("strided", strided), ("read-only", read_only)):
             arrays = list(function.arrays(point))
             name = function.inputs[k].name
             arrays[place] = lay(arrays[place])
             try:
-                got = _joined(function.results(tuple(arrays)))
-                grads = function.pull(tuple(arrays), function._cotangent(tuple(arrays), flat))
+                got = joined(function.results(tuple(arrays)))
+                grads = function.gradient_arrays(tuple(arrays), function.parts(flat))
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, CallFailed) and error.__cause__ else error
                 if "read-only" in str(cause):
@@ -86,42 +100,111 @@ def layouts(function: ArrayFunction, point: Point, seed: int) -> Found:
                     found.fault(f"{name} {layout}: {raised_by(cause)}", "raised")
                 continue
             found.compare(f"values with {name} {layout}", got, values)
-            for axes, g, two in zip(function.inputs, grads, base, strict=False):
-                one = np.zeros(two.size) if g is None else _joined([g])
+            for axes, one, two in zip(function.inputs, _flat(function, grads), base, strict=True):
                 found.compare(f"gradient of {axes.name} with {name} {layout}", one, two)
     return found
 
 
-def state(function: ArrayFunction, point: Point, other: Point, seed: int) -> Found:
-    """Calls leave inputs and earlier outputs alone, and repeat themselves."""
+def state(
+    function: ArrayFunction, point: Point, other: Point, seed: int, around: dict[str, Any] | None = None
+) -> Found:
+    """Calls leave inputs, earlier outputs, the process and the cotangent alone, and repeat themselves.
+
+    `around` is what `surroundings` was before the function was called for the first time.
+    """
     found = Found()
-    flat = signed(seed, function.size)
     arrays = function.arrays(point)
     before = [np.array(a) for a in arrays]
     kept = function.results(arrays)
-    first = _joined(kept)
     _unchanged(function, arrays, before, found, "the call")
-    for _ in range(3):
-        found.compare("the same call again", _joined(function.results(function.arrays(point))), first)
+    first = joined(kept)
     function.results(function.arrays(other))
-    if not np.array_equal(_joined(kept), first, equal_nan=True):
+    if not np.array_equal(joined(kept), first, equal_nan=True):
         found.fault("an output changes when the function is called again: its memory is reused", "reused")
-    found.compare("the same call after another", _joined(function.results(function.arrays(point))), first)
-    _, once = _plain(function, point, flat)
-    _plain(function, other, flat)
-    _, twice = _plain(function, point, flat)
-    for axes, one, two in zip(function.inputs, once, twice, strict=True):
-        found.compare(f"gradient of {axes.name} after another call", two, one)
+    for leaf, x in zip(function.leaves, arrays, strict=True):
+        if any(np.shares_memory(output, x) for output in kept if isinstance(x, np.ndarray)):
+            found.note(f"an output shares the memory of {leaf.name}")
+    repeated_calls(function, point, other, seed, around or surroundings(), surroundings, found)
+    flat = signed(seed, function.size)
     arrays = function.arrays(point)
     before = [np.array(a) for a in arrays]
-    grads = function.pull(arrays, function._cotangent(arrays, flat))
+    grads = function.pull(arrays, function.parts(flat))
     _unchanged(function, arrays, before, found, "the backward pass")
     held = [None if g is None else np.array(g) for g in grads]
-    function.pull(function.arrays(other), function._cotangent(function.arrays(other), flat))
+    function.pull(function.arrays(other), function.parts(flat))
     for g, old in zip(grads, held, strict=True):
         if old is not None and not np.array_equal(np.asarray(g), old, equal_nan=True):
             found.fault("a gradient changes when the next one is computed: its memory is reused", "reused")
     return found
+
+
+def repeated_calls(
+    function: ArrayFunction,
+    point: Point,
+    other: Point,
+    seed: int,
+    around: dict[str, Any],
+    look: Callable[[], dict[str, Any]],
+    found: Found,
+) -> None:
+    """The same call gives the same answer, before and after another one, and leaves the process alone."""
+
+    def value(at: Point) -> Vector:
+        return joined(function.results(function.arrays(at)))
+
+    flat = signed(seed, function.size)
+    first, once = value(point), gradients_along(function, point, flat)
+    _left(around, look(), lambda: value(point), found)
+    for _ in range(3):
+        found.compare("the same call again", value(point), first)
+    value(other)
+    found.compare("the same call after another", value(point), first)
+    gradients_along(function, other, flat)
+    for axes, one, two in zip(function.inputs, once, gradients_along(function, point, flat), strict=True):
+        found.compare(f"gradient of {axes.name} after another call", two, one)
+
+
+def _left(before: dict[str, Any], now: dict[str, Any], value: Callable[[], Vector], found: Found) -> None:
+    """Compare the state of the process with what it was; drawing random numbers is no fault of its own."""
+    changed = [name for name, kept in now.items() if name in before and kept != before[name]]
+    drawn = [name for name in changed if name.startswith("the random state")]
+    if drawn and not np.array_equal(value(), value(), equal_nan=True):
+        changed = [name for name in changed if name not in drawn]
+    for name in changed:
+        found.fault(f"the call changes {name} of the process", "state")
+
+
+def surroundings() -> dict[str, Any]:
+    """Return the state of the process that a call could change."""
+    # The legacy global generator is what a user's function would have touched.
+    numpy_state: Any = np.random.get_state(legacy=True)
+    return {
+        "the random state of NumPy": np.asarray(numpy_state[1]).tobytes() + str(numpy_state[2:]).encode(),
+        "the random state of Python": random.getstate(),
+        "NumPy's error handling": tuple(sorted(np.geterr().items())),
+        "the working directory": os.getcwd(),
+        "the environment": tuple(sorted(os.environ.items())),
+        "the warning filters": len(warnings.filters),
+        "the rounding of subnormal numbers": float(np.float64(2.0**-1070) * np.float64(1.0)),
+    }
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Leave the random states, the environment and the working directory as they were."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    folder, environment = os.getcwd(), dict(os.environ)
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        if os.environ != environment:
+            for name in set(os.environ) - set(environment):
+                del os.environ[name]
+            os.environ.update(environment)
+        if os.getcwd() != folder:
+            os.chdir(folder)
 
 
 def _unchanged(
@@ -156,26 +239,6 @@ def read_only(x: NDArray[Any]) -> NDArray[Any]:
 def expanded(x: NDArray[Any]) -> NDArray[Any]:
     """Return one number, seen as often as the array has elements."""
     return np.broadcast_to(np.asarray(1.0, dtype=x.dtype), x.shape)
-
-
-def _laid(item: Any, lay: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
-    if isinstance(item, dict):
-        return {k: _laid(v, lay) for k, v in item.items()}
-    if isinstance(item, list | tuple):
-        return type(item)(_laid(v, lay) for v in item)
-    return lay(np.asarray(item))
-
-
-def _copied(item: Any) -> Any:
-    return _laid(item, np.array)
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if isinstance(left, dict):
-        return all(_equal(left[k], right[k]) for k in left)
-    if isinstance(left, list | tuple):
-        return all(_equal(a, b) for a, b in zip(left, right, strict=True))
-    return bool(np.array_equal(left, right, equal_nan=True))
 
 
 PROBES: dict[str, Callable[[ArrayFunction, Point, int], Found]] = {

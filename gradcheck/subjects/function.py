@@ -6,6 +6,8 @@ a tuple of such vectors, one per differentiable input; a batch has one more axis
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,6 +16,8 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 Point = tuple[Vector, ...]
+# Returns an array of a shape, with numbers that an input may have.
+Draw = Callable[[tuple[int, ...], np.random.Generator], NDArray[Any]]
 
 
 class CallFailed(Exception):
@@ -30,7 +34,7 @@ class Axes:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 class Function(Protocol):
@@ -96,6 +100,11 @@ class Resizable(Function, Protocol):
         """Which arrays keep their shape."""
         ...
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths that axes are tried with; empty for the usual ones."""
+        ...
+
     def resized(self, shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator) -> Resizable:
         """Return the function with arrays of these shapes; `CallFailed` if it does not accept them."""
         ...
@@ -139,11 +148,18 @@ def raised_by(error: BaseException) -> str:
         text = str(error).partition("\n")[0]
     except Exception:
         text = "(an error that cannot be printed)"
-    return f"{type(error).__name__}: {text[:300]}"
+    return text[:300] if isinstance(error, CallFailed) else f"{type(error).__name__}: {text[:300]}"
 
 
-def resample(x: NDArray[Any], shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
-    """Return an array of another shape with numbers like those of x; whole numbers stay among its own."""
+def resample(
+    x: NDArray[Any], shape: tuple[int, ...], rng: np.random.Generator, draw: Draw | None = None
+) -> NDArray[Any]:
+    """Return an array of another shape with numbers like those of x, or those that `draw` draws.
+
+    Whole numbers stay among those of x.
+    """
+    if draw is not None:
+        return np.asarray(draw(shape, rng)).astype(x.dtype).reshape(shape)
     flat = x.ravel()
     count = int(np.prod(shape))
     if not flat.size:

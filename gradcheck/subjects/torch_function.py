@@ -7,6 +7,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,15 +56,16 @@ class TorchFunction:
     cotangent: Vector | None = None
     prepare: Callable[[Tensor, int], Tensor] | None = None
     again: Callable[[], TorchFunction | None] | None = None
+    lengths: tuple[int, ...] = ()
 
     # Inputs and outputs
 
-    @property
+    @cached_property
     def active(self) -> tuple[int, ...]:
         """The places of the differentiable inputs."""
         return tuple(place for place, leaf in enumerate(self.leaves) if leaf.active)
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Axes, ...]:
         """Name and shape of each differentiable input."""
         return tuple(Axes(self.leaves[p].name, tuple(self.leaves[p].tensor.shape)) for p in self.active)
@@ -73,33 +75,31 @@ class TorchFunction:
         """The inputs that the user gave, as flat float64 vectors."""
         return tuple(_numbers(self.leaves[p].tensor) for p in self.active)
 
-    @property
+    @cached_property
     def roundoff(self) -> float:
         """The unit roundoff of the outputs."""
         import torch
 
-        coarsest = max((o.dtype for o in self._probe()), key=lambda d: torch.finfo(d).eps)
+        coarsest = max((o.dtype for o in self._example), key=lambda d: torch.finfo(d).eps)
         return max(float(torch.finfo(coarsest).eps) / 2, _ROUNDOFF[self.format])
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many numbers all floating outputs have together."""
-        return sum(output.numel() for output in self._probe())
+        return sum(output.numel() for output in self._example)
 
-    def _probe(self) -> list[Tensor]:
-        cached = self.__dict__.get("_outputs")
-        if cached is None:
-            import torch
+    @cached_property
+    def _example(self) -> tuple[Tensor, ...]:
+        """The outputs at the example."""
+        import torch
 
-            with torch.no_grad() if self.cotangent is None else contextlib.nullcontext():
-                cached = [o.detach() for o in self.outputs(self.tensors(self.point))]
-            object.__setattr__(self, "_outputs", cached)
-        return list(cached)
+        with torch.no_grad() if self.cotangent is None else contextlib.nullcontext():
+            return tuple(o.detach() for o in self.outputs(self.tensors(self.point)))
 
-    @property
+    @cached_property
     def output_shapes(self) -> tuple[tuple[int, ...], ...]:
         """The shapes of the floating outputs."""
-        return tuple(tuple(o.shape) for o in self._probe())
+        return tuple(tuple(o.shape) for o in self._example)
 
     def fresh(self) -> TorchFunction | None:
         """Return the function on a copy of the callable from before its first call, if there is one."""
@@ -144,7 +144,7 @@ class TorchFunction:
         new = self.at_leaves(made)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            new._probe()
+            _ = new.size
         return new
 
     def with_other_integers(self, rng: np.random.Generator) -> TorchFunction | None:
@@ -258,8 +258,12 @@ class TorchFunction:
         if self.cotangent is not None or self.prepare is not None:
             return None
         dtype = getattr(torch, self.format)
+        # The first time the example goes along: its outputs are known.
+        untried = self.leaf_shapes not in self.known.batches
+        if untried:
+            points = tuple(np.concatenate([x, own[None]]) for x, own in zip(points, self.point, strict=True))
         stacked = [
-            torch.from_numpy(x).reshape(count, *self.leaves[p].tensor.shape).to(dtype)
+            torch.from_numpy(x).reshape(len(x), *self.leaves[p].tensor.shape).to(dtype)
             for p, x in zip(self.active, points, strict=True)
         ]
         rest = self.tensors(self.point)
@@ -272,18 +276,17 @@ class TorchFunction:
 
         try:
             found = torch.func.vmap(call)(*stacked)
-            flat = np.concatenate([_numbers(o).reshape(count, -1) for o in found], axis=1)
+            flat = np.concatenate([_numbers(o).reshape(len(o), -1) for o in found], axis=1)
         except Exception:
             self.known.batches[self.leaf_shapes] = False
             return None
-        if self.leaf_shapes not in self.known.batches:
-            single = np.stack([self._row(tuple(x[k] for x in points)) for k in (0, count - 1)])
-            close = np.allclose(flat[[0, count - 1]], single, rtol=1e-10, atol=1e-300, equal_nan=True)
-            self.known.batches[self.leaf_shapes] = bool(flat.shape[1] == single.shape[1] and close)
-            if not self.known.batches[self.leaf_shapes]:
+        if untried:
+            same = _alike(flat[-1], joined(self._example))
+            self.known.batches[self.leaf_shapes] = same
+            if not same:
                 self.known.notes.add("torch.func.vmap of the function gives other values than the function")
                 return None
-        return flat
+        return flat[:count]
 
     # Gradients
 
@@ -356,11 +359,11 @@ def floating(result: Any) -> list[Tensor]:
         if isinstance(item, torch.Tensor):
             if item.is_floating_point():
                 found.append(item)
-        elif isinstance(item, Mapping):
-            for value in item.values():
-                collect(value)
         elif isinstance(item, list | tuple):
             for value in item:
+                collect(value)
+        elif isinstance(item, Mapping):
+            for value in item.values():
                 collect(value)
 
     collect(result)
@@ -379,10 +382,20 @@ def joined(outputs: Sequence[Tensor]) -> Vector:
     return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
 
+def _alike(left: Vector, right: Vector) -> bool:
+    if left.shape != right.shape:
+        return False
+    if (left == right).all():
+        return True
+    with np.errstate(all="ignore"):
+        near = np.abs(left - right) <= 1e-300 + 1e-10 * np.abs(right)
+        return bool((near | (left == right) | (np.isnan(left) & np.isnan(right))).all())
+
+
 def _numbers(tensor: Tensor) -> Vector:
     import torch
 
-    return np.asarray(tensor.detach().to(torch.float64).resolve_conj().numpy(force=True)).ravel()
+    return np.asarray(tensor.to(torch.float64).numpy(force=True)).ravel()
 
 
 @contextlib.contextmanager
@@ -505,13 +518,13 @@ def _strided() -> Any:
 def _filled(template: Any, tensors: Sequence[Tensor]) -> Any:
     if isinstance(template, _Slot):
         return tensors[template.place]
-    if isinstance(template, Mapping):
-        return {k: _filled(v, tensors) for k, v in template.items()}
     if isinstance(template, list | tuple):
         inside = [_filled(v, tensors) for v in template]
         if isinstance(template, tuple) and hasattr(template, "_fields"):
             return type(template)(*inside)
         return type(template)(inside)
+    if isinstance(template, Mapping):
+        return {k: _filled(v, tensors) for k, v in template.items()}
     return template
 
 
