@@ -108,9 +108,21 @@ def _best(outputs: Vector, steps: Vector, roundoff: float, noise: Vector | float
     central = (up - down) / (2 * steps[:, None, None])
     size = np.maximum(np.abs(up), np.abs(down))
     rounding = _ROUNDINGS * np.maximum(roundoff * size, noise) / steps[:, None, None]
-    ratio = (steps[:-1] / steps[1:])[:, None, None] ** 2
-    better = (ratio * central[1:] - central[:-1]) / (ratio - 1)
-    return chosen(better, np.abs(np.diff(central, axis=0)) / ratio, rounding[1:])
+    better, apart = extrapolated(central, steps, 2)
+    return chosen(better, apart, rounding[1:])
+
+
+def extrapolated(quotients: Vector, steps: Vector, power: int, orders: int = 1) -> tuple[Vector, Vector]:
+    """Return Richardson values of quotients with an error in powers of step^power, and the last corrections.
+
+    The steps lie along the first axis, and each order makes it one shorter. Source: Richardson 1911.
+    """
+    apart = np.zeros_like(quotients)
+    for order in range(1, orders + 1):
+        ratio = (steps[:-order] / steps[order:]) ** power
+        correction = np.diff(quotients, axis=0) / (ratio - 1).reshape(-1, *(1,) * (quotients.ndim - 1))
+        quotients, apart = quotients[1:] + correction, np.abs(correction)
+    return quotients, apart
 
 
 def chosen(better: Vector, apart: Vector, rounding: Vector) -> Slope:
@@ -119,8 +131,9 @@ def chosen(better: Vector, apart: Vector, rounding: Vector) -> Slope:
     Its error is how far the next one lies, and every finer one beyond its own rounding: a coarse step may
     agree with its neighbour and both miss what happens closer to the point.
     """
-    error = np.empty_like(better)
     levels = len(better)
+    value = np.where(np.isfinite(better[0]), better[0], np.nan)
+    least = np.full(value.shape, np.inf)
     for k in range(levels):
         # The finest has no finer neighbour; what diverges must not settle there.
         neighbour = better[k + 1] if k + 1 < levels else better[max(k - 1, 0)]
@@ -130,11 +143,12 @@ def chosen(better: Vector, apart: Vector, rounding: Vector) -> Slope:
         for finer in range(k + 2, levels):
             beyond = np.abs(better[finer] - better[k]) - _BEYOND * rounding[finer]
             change = np.maximum(change, beyond)
-        error[k] = change + rounding[k]
-    error = np.where(np.isfinite(error) & np.isfinite(better), error, np.inf)
-    best = np.argmin(error, axis=0)[None]
-    value = np.take_along_axis(better, best, 0)[0]
-    return Slope(np.where(np.isfinite(value), value, np.nan), np.take_along_axis(error, best, 0)[0])
+        error = change + rounding[k]
+        # An error that is no number is not smaller than anything.
+        take = (error < least) & np.isfinite(better[k])
+        value = np.where(take, better[k], value)
+        least = np.where(take, error, least)
+    return Slope(value, least)
 
 
 def one_sided(
@@ -156,9 +170,8 @@ def one_sided(
             quotient = sign * (outputs[1:] - outputs[:1]) / steps[:, None]
             size = np.maximum(np.abs(outputs[1:]), np.abs(outputs[:1]))
             rounding = _ROUNDINGS * np.maximum(function.roundoff * size, noise) / steps[:, None]
-            ratio = (steps[:-1] / steps[1:])[:, None]
-            better = (ratio * quotient[1:] - quotient[:-1]) / (ratio - 1)
-            slope = chosen(better, np.abs(np.diff(quotient, axis=0)) / ratio, rounding[1:])
+            better, apart = extrapolated(quotient, steps, 1)
+            slope = chosen(better, apart, rounding[1:])
             sides.append(Slope(slope.value, slope.error, _jumps(outputs, function)))
     return sides[0], sides[1]
 

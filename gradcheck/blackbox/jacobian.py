@@ -95,9 +95,6 @@ def compare(
     if function.size == 0 or all(function.inputs[place].size == 0 for place in chosen):
         return total
     said = projection.project(function, point, seed) if quick else None
-    if said is not None and any(form.close for form in said):
-        # The largest entry was met badly by chance: other forms may be sharp enough.
-        said = projection.project(function, point, seed + 1)
     for place in chosen:
         if function.inputs[place].size == 0:
             continue
