@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradcheck.flow.measuring import LayerRow, Measurement, measure
     from gradcheck.flow.network import Network
     from gradcheck.flow.prediction import Prediction, predict
+    from gradcheck.flow.search import Smallest, failure, find_smallest
     from gradcheck.flow.verdict import FlowFinding, FlowVerdict
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
     "Measurement",
     "Network",
     "Prediction",
+    "Smallest",
+    "failure",
+    "find_smallest",
     "measure",
     "predict",
 ]
@@ -36,6 +40,9 @@ _HOMES = {
     "LayerRow": "gradcheck.flow.measuring",
     "Measurement": "gradcheck.flow.measuring",
     "Network": "gradcheck.flow.network",
+    "Smallest": "gradcheck.flow.search",
+    "failure": "gradcheck.flow.search",
+    "find_smallest": "gradcheck.flow.search",
     "measure": "gradcheck.flow.measuring",
     "Prediction": "gradcheck.flow.prediction",
     "predict": "gradcheck.flow.prediction",

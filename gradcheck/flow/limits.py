@@ -162,6 +162,8 @@ def run_format(
 ) -> FormatRun:
     """Run the backward pass in a format, deep enough to see it fail, and return what was seen.
 
+    Networks that are dead in any format are left out.
+
     Weights and cotangent are numbers of the format, every product is accumulated in float32 (float64 for
     float64) and rounded. Raises `UsageError` where the depth would take more memory than `MOST_BYTES`.
     """
@@ -180,12 +182,12 @@ def run_format(
     rows, seen = [], []
     for start in range(0, networks, together):
         trace = run(deep, origin, activation, min(together, networks - start), backward=True)
-        rows.append(np.stack([trace.zero, trace.subnormal, trace.infinite])[:, ::-1])
+        rows.append(np.stack([trace.zero, trace.subnormal, trace.infinite])[:, ::-1, trace.alive])
     found = np.concatenate(rows, axis=2)
     for failed in (found[0] + found[2]).T:
         at = np.flatnonzero(failed >= 0.5)
         seen.append(float(at[0] + 1) if len(at) else math.inf)
-    middle = float(np.median(seen))
-    means = np.mean(found, axis=2)
+    middle = float(np.median(seen)) if seen else math.inf
+    means = np.mean(found, axis=2) if seen else np.full(found.shape[:2], math.nan)
     shares = tuple(Shares(d + 1, *map(float, means[:, d])) for d in range(depth))
-    return FormatRun(limit, round(middle) if math.isfinite(middle) else None, depth, networks, shares)
+    return FormatRun(limit, round(middle) if math.isfinite(middle) else None, depth, len(seen), shares)

@@ -53,6 +53,11 @@ class Trace:
     subnormal: Array
     infinite: Array
 
+    @property
+    def alive(self) -> Array:
+        """Which networks have, in every layer but the last, a unit whose slope is not 0."""
+        return np.asarray(np.all(self.dead[:-1] < 1, axis=0))
+
 
 FIELDS = tuple(Trace.__dataclass_fields__)
 
@@ -121,7 +126,8 @@ def _forward(
         y = store(normalised(network.norm, z))
         slope = store(derivative(y))
         mask = origin.mask(place, y.shape) if place < last or network.residual is not None else None
-        active = (derivative(y.astype(np.float64)) != 0) & (True if mask is None else mask != 0)
+        exact = slope if slope.dtype == np.float64 else derivative(y.astype(np.float64))
+        active = (exact != 0) & (True if mask is None else mask != 0)
         inner = x
         if network.residual is not None:
             passed = _dropped(store(value(y)), mask, network.keep, store)
