@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gradcheck.arithmetic.dual import derivative
     from gradcheck.article.claims import claim
     from gradcheck.blackbox.api import assert_correct, check
+    from gradcheck.blackbox.optimizer import check_optimizer
     from gradcheck.blackbox.result import Result
     from gradcheck.errors import (
         GradcheckError,
@@ -43,6 +44,7 @@ __all__ = [
     "article",
     "assert_correct",
     "check",
+    "check_optimizer",
     "checks",
     "claim",
     "derivative",
@@ -64,6 +66,7 @@ _HOMES = {
     "article": "gradcheck.article",
     "assert_correct": "gradcheck.blackbox.api",
     "check": "gradcheck.blackbox.api",
+    "check_optimizer": "gradcheck.blackbox.optimizer",
     "checks": "gradcheck.checks",
     "claim": "gradcheck.article.claims",
     "derivative": "gradcheck.arithmetic.dual",

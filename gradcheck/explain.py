@@ -55,6 +55,11 @@ _DIFFERENCES = (
     "with the noise of both measured. At a kink every slope between the two sides is accepted. No tolerance "
     "was chosen: the error is beyond ten of those estimates."
 )
+_ROOM = (
+    "Allowed is what a rounding error in weights and gradients makes of the run, and some roundings of the "
+    "weight."
+)
+_TWO_RUNS = "Run the reproduction of the finding, which shows both runs where there are two."
 _SHOWN = "Run the reproduction of the finding, and compare with the number that it should give."
 
 CODES: tuple[Explanation, ...] = (
@@ -411,6 +416,60 @@ CODES: tuple[Explanation, ...] = (
         _SHOWN + " Check the options: both must mean the same by them.",
     ),
     Explanation(
+        "UPDATE-INCONSISTENT",
+        "A step of an optimizer does not repeat itself, moves nothing, or changes the process.",
+        "The same weights and gradients end elsewhere: on a second run, by step(closure), after zero_grad(), "
+        "or while another instance of the same optimizer works in turn. Or seeds, modes or flags are not "
+        "left alone.",
+        "The same run was played twice, and with each of these in between; all bits have to be the same. The "
+        "process was looked at before and after each step.",
+        _TWO_RUNS + " State that belongs to the class, or a default that is changed in place, is shared.",
+    ),
+    Explanation(
+        "GROUPS-INCONSISTENT",
+        "A parameter group does not go by its own options.",
+        "Learning rate, decay or other options of a group have no effect, come from another group, are read "
+        "only once, or a group that joins later is treated as if it had been there before.",
+        "Weights in groups of their own were compared with the same weights in an optimizer of their own "
+        "with these options, and runs with other options with runs without them.",
+        _TWO_RUNS + " Read the options from the group in every step, not from the constructor's arguments.",
+    ),
+    Explanation(
+        "RESUMED-INCONSISTENT",
+        "A run that was saved and restored goes on otherwise than one that was not.",
+        "Part of the state is not in state_dict(), or does not come back as it was: a checkpoint changes the "
+        "training.",
+        "In the middle of a run the state was loaded into a fresh optimizer on copies of the weights; all "
+        "bits afterwards have to be those of the run without.",
+        _TWO_RUNS
+        + " Keep everything in self.state[p] or in the groups, and let load_state_dict keep its type.",
+    ),
+    Explanation(
+        "ALONE-INCONSISTENT",
+        "A weight goes another way with others than alone.",
+        "The step of one weight depends on the others, on their order or on their gradients: state is "
+        "shared, a counter runs once per tensor, or a norm is taken over all of them.",
+        "Every weight was stepped alone, and all of them in the opposite order. " + _ROOM,
+        _TWO_RUNS + " If the optimizer couples its weights on purpose, leave this check out by `checks=`.",
+    ),
+    Explanation(
+        "FORMS-INCONSISTENT",
+        "The programs for one update disagree: for-loop, foreach, fused.",
+        "Which of them runs is chosen by an option or a device, and the training depends on it.",
+        "Every program that the groups offer was chosen in turn. " + _ROOM,
+        _TWO_RUNS,
+    ),
+    Explanation(
+        "LONG-RUN-INCONSISTENT",
+        "After many steps the optimizer no longer follows the reference.",
+        "The first steps are right, later ones are not: a counter saturates, a correction ends too early, or "
+        "an error builds up in the state.",
+        "Hundreds of steps were compared with the reference in float64, each from the optimizer's own "
+        "weight. Allowed is what other orders of the operations, and gradients moved by a rounding error, "
+        "differ by.",
+        "Run the optimizer for as many steps as the message says, beside the reference.",
+    ),
+    Explanation(
         "PROOF-WRONG",
         "A hand-written derivative of the catalogue is not the derivative of its value.",
         "A reference of this package is wrong: no verdict that rests on this derivative can be trusted.",
@@ -461,6 +520,19 @@ BLACK_BOX = {
     "batched": ("BATCHED", "gradients of a batch of cotangents are those one by one"),
     "reference": ("REFERENCE", "the values, and more, of a formula or a function that is named"),
 }
+# Checks of somebody's optimizer. The first two need a reference, and are judged by its bounds.
+OPTIMIZER_CHECKS = {
+    "trajectory": ("TRAJECTORY", "every step of runs over many kinds of gradients, against the reference"),
+    "update": ("UPDATE", "a run repeats itself, moves its weights in place, and touches nothing else"),
+    "groups": ("GROUPS", "every parameter group goes by its own options, also later ones and new rates"),
+    "resumed": ("RESUMED", "a run that was saved and restored goes on as if it had not been"),
+    "alone": ("ALONE", "a weight goes alone as it does with others, in any order"),
+    "layouts": ("LAYOUTS", "the same steps for weights that lie otherwise in memory"),
+    "forms": ("FORMS", "for-loop, foreach and fused give the same steps, where they are offered"),
+    "machine": ("MACHINE", "groups, missing gradients, rates, saving, layouts, against the reference"),
+    "long-run": ("LONG-RUN", "hundreds of steps, against the reference"),
+    "formats": ("FORMATS", "float32 and bfloat16 weights against float64"),
+}
 _EXACT_ONLY = ("MOMENTS", "PROOF", "WITNESS")
 # The most fundamental breach names the finding: after an exception there is no shape, after a wrong shape
 # the numbers mean little.
@@ -494,14 +566,15 @@ def code_for(check: str, verdict: Verdict, breaches: Mapping[str, int]) -> str:
     """
     if not verdict.is_finding:
         raise UsageError(f"verdict={verdict.value!r} is not a finding and has no code")
-    if check not in _PREFIX and check not in BLACK_BOX:
-        raise unknown_name("check", check, (*_PREFIX, *BLACK_BOX))
+    known = {**OPTIMIZER_CHECKS, **BLACK_BOX}
+    if check not in _PREFIX and check not in known:
+        raise unknown_name("check", check, (*_PREFIX, *known))
     present = {kind for kind, count in breaches.items() if count}
     for kind, code in _BY_BREACH:
         if kind in present:
             return code
-    if check in BLACK_BOX:
-        return f"{BLACK_BOX[check][0]}-INCONSISTENT"
+    if check not in _PREFIX:
+        return f"{known[check][0]}-INCONSISTENT"
     if "flushed" in present and not present.intersection(_SEMANTIC):
         return "FLUSHED-SUBNORMALS"
     unstable = verdict is Verdict.UNSTABLE and _PREFIX[check] not in _EXACT_ONLY

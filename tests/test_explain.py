@@ -7,11 +7,11 @@ import re
 import pytest
 
 from gradcheck.errors import UsageError
-from gradcheck.explain import BLACK_BOX, CODES, Explanation, code_for, explain
+from gradcheck.explain import BLACK_BOX, CODES, OPTIMIZER_CHECKS, Explanation, code_for, explain
 from gradcheck.records import Verdict
 from gradcheck.runner import plan
 
-CHECKS = (*plan.CHECKS, *BLACK_BOX)
+CHECKS = (*plan.CHECKS, *BLACK_BOX, *OPTIMIZER_CHECKS)
 BREACHES = (
     "nan",
     "infinity",

@@ -128,7 +128,7 @@ class Result:
         return "\n".join(lines)
 
 
-_MAIN = ("jacobian", "value", "derivative")
+_MAIN = ("jacobian", "value", "derivative", "trajectory", "update")
 
 
 def checked(
