@@ -2,13 +2,15 @@
 
 A name of the catalogue brings its own derivative and kinks. A callable is differentiated by the complex
 step if its text is analytic, by duals if it is made of what they know, by differences otherwise; each way is
-held to differences before it is used. Kinks are found by bisection of the cells in which the slope changes most.
+held to differences before it is used. Kinks are found by bisection of the cells in which the slope
+changes most.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,10 +35,11 @@ _JUMP = 1e-7
 class Activation:
     """An activation φ of one number.
 
-    `derivative` is φ', at a kink one of its one-sided values. `kinks` are the points where φ' jumps, `jumps` those
-    where φ itself does: there φ' has no value, and automatic differentiation takes none. `method` says where
-    φ' is from, `relative_error` bounds its error relative to |φ'|; differences have `noise`, an estimate of the
-    absolute error at every point, instead. `slopes` are (left, right) if φ(x) = left·x for x < 0, right·x for x > 0; otherwise None.
+    `derivative` is φ', at a kink one of its one-sided values. `kinks` are the points where φ' jumps,
+    `jumps` those where φ itself does: there φ' has no value, and automatic differentiation takes none.
+    `method` says where φ' is from, `relative_error` bounds its error relative to |φ'|; differences have
+    `noise`, an estimate of the absolute error at every point, instead. `slopes` are (left, right) if φ(x)
+    = left·x for x < 0, right·x for x > 0; otherwise None.
     """
 
     name: str
@@ -63,25 +66,31 @@ def activation_formulas() -> dict[str, Formula]:
 def get_activation(activation: str | Callable[..., Any] | Activation, **options: Any) -> Activation:
     """Return the activation of a name of the catalogue, of "linear", or of a callable over float64 arrays.
 
-    Raises `UsageError` for an unknown name (with the closest ones), for what is no callable, and for a callable
-    that does not map arrays of numbers elementwise to finite numbers.
+    Raises `UsageError` for an unknown name (with the closest ones), for what is no callable, and for a
+    callable that does not map arrays of numbers elementwise to finite numbers.
     """
     if isinstance(activation, Activation):
         return activation
     if isinstance(activation, Formula):
-        return _of_formula(activation, options)
+        activation = activation.name
     if isinstance(activation, str):
-        if activation in ("linear", "identity"):
-            return Activation("linear", lambda x: x * 1.0, np.ones_like, slopes=(1.0, 1.0))
-        known = activation_formulas()
-        if activation not in known:
-            raise unknown_name("activation", activation, (*known, "linear"))
-        return _of_formula(known[activation], options)
+        return _named(activation, tuple(sorted(options.items())))
     if not callable(activation):
         raise UsageError(
             f"activation: expected a name or a callable over float64 arrays, got {type(activation).__name__}"
         )
     return _of_callable(activation, options)
+
+
+@lru_cache(maxsize=256)
+def _named(name: str, options: tuple[tuple[str, Any], ...]) -> Activation:
+    """Return the activation of a name; one object for equal arguments, so that its moments are kept."""
+    if name in ("linear", "identity") and not options:
+        return Activation("linear", lambda x: x * 1.0, np.ones_like, slopes=(1.0, 1.0))
+    known = activation_formulas()
+    if name not in known:
+        raise unknown_name("activation", name, (*known, "linear"))
+    return _of_formula(known[name], dict(options))
 
 
 def _of_formula(formula: Formula, options: dict[str, Any]) -> Activation:
@@ -192,8 +201,8 @@ def _differences(value: Function, x: Float64Array) -> Ladder:
 def _found(function: Function, least: float) -> tuple[float, ...]:
     """Return the points where `function` jumps by more than `least`, to 2⁻⁵⁰ of the reach.
 
-    All cells of a grid are bisected at once, each towards the half over which the function changes more. Where it
-    is smooth the change shrinks with the cell; where it jumps, it stays.
+    All cells of a grid are bisected at once, each towards the half over which the function changes more.
+    Where it is smooth the change shrinks with the cell; where it jumps, it stays.
     """
     edges = np.linspace(-_REACH, _REACH, _CELLS + 1) - 2.0**-9 / np.pi
     low, high = edges[:-1], edges[1:]

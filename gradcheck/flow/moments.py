@@ -22,7 +22,7 @@ Float64Array = NDArray[np.float64]
 
 NAMES = (
     "mean", "square", "slope", "slope_square", "square_rate",
-    "slope_rate", "square_square", "slope_fourth", "product",
+    "slope_rate", "square_square", "slope_fourth", "product", "square_first", "slope_first",
 )  # fmt: skip
 # In deviations; the density at the end is 2e-56.
 _REACH = 16.0
@@ -35,8 +35,9 @@ _ROWS = 256
 class Moments:
     """Moments at each q: arrays of the shape of `q`; `errors` holds a bound of each one's error by name.
 
-    mean E φ, square E φ², slope E φ', slope_square E φ'², square_rate d(E φ²)/dq = E φ'² + E φφ'', slope_rate
-    d(E φ'²)/dq, square_square E φ⁴, slope_fourth E φ'⁴, product E φ²φ'².
+    mean E φ, square E φ², slope E φ', slope_square E φ'², square_rate d(E φ²)/dq = E φ'² + E φφ'',
+    slope_rate d(E φ'²)/dq, square_square E φ⁴, slope_fourth E φ'⁴, product E φ²φ'², square_first and
+    slope_first E φ²z and E φ'²z over √q.
     """
 
     q: Float64Array
@@ -49,6 +50,8 @@ class Moments:
     square_square: Float64Array
     slope_fourth: Float64Array
     product: Float64Array
+    square_first: Float64Array
+    slope_first: Float64Array
     errors: dict[str, Float64Array]
 
     @property
@@ -71,7 +74,8 @@ def moments(activation: Activation, q: ArrayLike) -> Moments:
     parts = [_of_rows(activation, flat[i : i + _ROWS]) for i in range(0, len(flat), _ROWS)]
     value = np.concatenate([part[0] for part in parts], axis=1).reshape(len(NAMES), *variances.shape)
     error = np.concatenate([part[1] for part in parts], axis=1).reshape(len(NAMES), *variances.shape)
-    return Moments(variances, *value, errors=dict(zip(NAMES, error, strict=True)))
+    found = dict(zip(NAMES, value, strict=True))
+    return Moments(q=variances, errors=dict(zip(NAMES, error, strict=True)), **found)
 
 
 def _of_rows(activation: Activation, q: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -89,7 +93,7 @@ def _of_rows(activation: Activation, q: Float64Array) -> tuple[Float64Array, Flo
         ff, gg = f * f, g * g
         by_parts = (f * g - product_at_zero) * z / s
         curved = (gg - square_at_zero) * (z * z - 1) / (2 * s * s)
-        rows = [f, ff, g, gg, by_parts, curved, ff * ff, gg * gg, ff * gg]
+        rows = [f, ff, g, gg, by_parts, curved, ff * ff, gg * gg, ff * gg, ff * z, gg * z]
         if activation.noise is not None:
             rows.append(np.square(activation.noise(x)))
         return np.stack(rows) * density
@@ -140,6 +144,7 @@ def _of_the_derivative(activation: Activation, value: Float64Array, q: Float64Ar
     added[4] = e * square / np.sqrt(q)
     added[5] = (2 * e * value[7] ** 0.25 + e * e) / q
     added[7] = 4 * e * value[7] ** 0.75 + 4 * e**4
+    added[10] = 2 * e * value[7] ** 0.25 + e * e
     added[8] = 2 * e * np.sqrt(value[6]) + e * e * value[1]
     return added
 
@@ -192,7 +197,9 @@ def _pair(activation: Activation, s: float, c: float) -> tuple[float, float, flo
     # Within the width of the inner density of v's kinks, u sees them smoothed.
     near = [k / c for k in activation.breaks if c] if abs(c) > 1e-3 else []
     edges = gaussian_edges(np.zeros(1), np.array([s]), (*activation.breaks, *near))
-    found = integrate(outer, edges)
+    at = moments(activation, s * s)
+    size = np.array([[float(at.square)], [float(at.slope_square)]])
+    found = integrate(outer, edges, size, 2.0**-46)
     error = found.error[:, 0] + worst * 2 * _REACH * s
     value, slope = (float(x) for x in found.value[:, 0])
     return value, slope, float(error[0]), float(error[1]) + 2 * activation.relative_error * abs(slope)

@@ -1,7 +1,7 @@
 """Integrals of piecewise smooth functions, many at once, each with a bound of its own error.
 
-Every interval between two edges is integrated by Gauss' rule with 24 nodes; the difference to the rule with 16
-estimates its error, from above where the rules converge. Intervals that are not done are halved.
+Every interval between two edges is integrated by Gauss' rule with 24 nodes; the difference to the rule
+with 16 estimates its error, from above where the rules converge. Intervals that are not done are halved.
 Source: Davis & Rabinowitz, Methods of Numerical Integration, 1984, chapter 6.
 """
 
@@ -25,7 +25,7 @@ _HALVINGS = 40
 _MOST_INTERVALS = 50_000
 _AT_ONCE = 4_096
 # Of the integral of |f|: what an interval may be off, and what rounding adds in the end.
-_ALLOWED, _ROUNDING = 2.0**-52, 2.0**-50
+ALLOWED, _ROUNDING = 2.0**-52, 2.0**-50
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,16 @@ class Integrals:
     error: Float64Array
 
 
-def integrate(function: Integrand, edges: Float64Array, cancelled: ArrayLike = 0.0) -> Integrals:
+def integrate(
+    function: Integrand, edges: Float64Array, cancelled: ArrayLike = 0.0, allowed: float = ALLOWED
+) -> Integrals:
     """Return the integrals of `function` from the first to the last of each row's `edges` (rows, edges).
 
-    The edges of a row do not fall; equal ones are one edge. `cancelled` (k, rows) is the integral of what cancels
-    inside the function itself: its rounding cannot be integrated away. The error is the sum over the intervals of
-    the difference between two rules, and 2⁻⁵⁰ of the integral of |f| and of what cancels, for rounding.
+    The edges of a row do not fall; equal ones are one edge. `cancelled` (k, rows) is the integral of what
+    cancels inside the function itself: its rounding cannot be integrated away. An interval is done when
+    its error is below the share `allowed` of the integral of |f|. The error is the sum over the intervals
+    of the difference between two rules, and 2⁻⁵⁰ of the integral of |f| and of what cancels, for
+    rounding.
     """
     rows = len(edges)
     low, high = edges[:, :-1].ravel(), edges[:, 1:].ravel()
@@ -55,7 +59,7 @@ def integrate(function: Integrand, edges: Float64Array, cancelled: ArrayLike = 0
             size = _per_row(weight, row, rows) + np.asarray(cancelled, dtype=np.float64)
             value, error = np.zeros_like(size), np.zeros_like(size)
         last = halving == _HALVINGS or 2 * len(low) > _MOST_INTERVALS
-        done = np.all(off <= _ALLOWED * size[:, row], axis=0) | last
+        done = np.all(off <= allowed * size[:, row], axis=0) | last
         value = value + _per_row(sums[:, done], row[done], rows)
         error = error + _per_row(off[:, done], row[done], rows)
         if done.all():
@@ -90,6 +94,6 @@ def _per_row(values: Float64Array, row: IntegerArray, rows: int) -> Float64Array
 
 
 def edges_around(low: Float64Array, high: Float64Array, points: Float64Array) -> Float64Array:
-    """Return edges (rows, n) from `low` to `high` (rows), with those of `points` (n or rows, n) between them."""
+    """Return edges (rows, n) from `low` to `high` (rows), with the `points` between them."""
     inside = np.clip(np.broadcast_to(points, (len(low), np.shape(points)[-1])), low[:, None], high[:, None])
     return np.sort(np.concatenate([low[:, None], inside, high[:, None]], axis=1), axis=1)

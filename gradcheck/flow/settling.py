@@ -1,9 +1,9 @@
-"""Where the variance of the pre-activations settles: the fixed points of q' = σ_w² E φ² + σ_b², E over N(0, q).
+"""Where the variance of the pre-activations settles: fixed points of q' = σ_w² E φ² + σ_b², E over N(0, q).
 
 A map that nowhere falls moves q from its start towards the nearest fixed point in the direction of its first
-step, or without end; that fixed point is bracketed on a grid and found by Newton's method. Any other map is run.
-Source: Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli, arXiv:1606.05340, 2016; Schoenholz, Gilmer, Ganguli &
-Sohl-Dickstein, arXiv:1611.01232, 2017.
+step, or without end; that fixed point is bracketed on a grid and found by Newton's method. Any other map
+is run. Source: Poole, Lahiri, Raghu, Sohl-Dickstein & Ganguli, arXiv:1606.05340, 2016; Schoenholz,
+Gilmer, Ganguli & Sohl-Dickstein, arXiv:1611.01232, 2017.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ _NEWTON, _RUNS, _KEPT = 80, 400, 64
 class Settled:
     """Where layers settle, for every pair of variances; arrays of one shape.
 
-    `q` is the fixed point, 0 or inf where the variance vanishes or grows without end. `factor` is χ = σ_w² E φ'²
-    there, `stability` χ∥ = σ_w² d(E φ²)/dq, `error` bounds the error of the factor, `outcome` says what q does.
+    `q` is the fixed point, 0 or inf where the variance vanishes or grows without end. `factor` is χ =
+    σ_w² E φ'² there, `stability` χ∥ = σ_w² d(E φ²)/dq, `error` bounds the error of the factor, `outcome`
+    says what q does.
     """
 
     q: Float64Array
@@ -72,7 +73,7 @@ def _homogeneous(activation: Activation, w: Float64Array, b: Float64Array, start
 
 @lru_cache(maxsize=64)
 def _walk(activation: Activation, start: float, way: int, far: bool) -> Moments:
-    """Return the moments from `start` on, upwards (`way` 1) or downwards (-1), `far` to the ends of the grid."""
+    """Return the moments from `start` on, upwards (`way` 1) or downwards, `far` to the ends of the grid."""
     grid = np.concatenate([_LOW, _CORE, _HIGH]) if far else _CORE
     beyond = grid[grid > start] if way > 0 else grid[grid < start][::-1]
     return moments(activation, np.append(start, beyond))
@@ -106,10 +107,10 @@ def _general(activation: Activation, w: Float64Array, b: Float64Array, start: fl
 def _crossings(
     activation: Activation, w: Float64Array, b: Float64Array, start: float, way: int
 ) -> tuple[Moments, Float64Array, NDArray[np.intp]]:
-    """Return the walk from `start`, (q' - q)/q along it for every pair, and the place where its sign has changed.
+    """Return the walk from `start`, (q' - q)/q along it, and the place where its sign has changed.
 
-    The place is 0 where the sign does not change by more than rounding could. The walk goes on beyond the core of
-    the grid only if somebody has not crossed there.
+    The place is 0 where the sign does not change by more than rounding could. The walk goes on beyond the
+    core of the grid only if somebody has not crossed there.
     """
     for far in (False, True):
         walk = _walk(activation, start, way, far)
@@ -158,7 +159,7 @@ def _newton(
         last |= (np.abs(off) <= 2.0**-52 * q[active]) | (high[active] <= low[active] * (1 + 2.0**-51))
         q[active] = np.where(np.abs(off) <= 2.0**-52 * q[active], q[active], moved)
         active = active[~last]
-    return q
+    return np.asarray(q)
 
 
 def _read(
