@@ -9,14 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcheck.flow.limits import FormatLimit, FormatRun
+    from gradcheck.flow.diagnosis import Diagnosis, diagnose
+    from gradcheck.flow.limits import FormatLimit, FormatRun, run_format
     from gradcheck.flow.measuring import LayerRow, Measurement, measure
     from gradcheck.flow.network import Network
     from gradcheck.flow.prediction import Prediction, predict
+    from gradcheck.flow.remedies import Remedy, try_remedies
     from gradcheck.flow.search import Smallest, failure, find_smallest
     from gradcheck.flow.verdict import FlowFinding, FlowVerdict
 
 __all__ = [
+    "Diagnosis",
     "FlowFinding",
     "FlowVerdict",
     "FormatLimit",
@@ -25,14 +28,23 @@ __all__ = [
     "Measurement",
     "Network",
     "Prediction",
+    "Remedy",
     "Smallest",
+    "diagnose",
     "failure",
     "find_smallest",
     "measure",
     "predict",
+    "run_format",
+    "try_remedies",
 ]
 
 _HOMES = {
+    "Diagnosis": "gradcheck.flow.diagnosis",
+    "diagnose": "gradcheck.flow.diagnosis",
+    "run_format": "gradcheck.flow.limits",
+    "Remedy": "gradcheck.flow.remedies",
+    "try_remedies": "gradcheck.flow.remedies",
     "FlowFinding": "gradcheck.flow.verdict",
     "FlowVerdict": "gradcheck.flow.verdict",
     "FormatLimit": "gradcheck.flow.limits",

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import special
 
 from gradcheck.errors import UsageError
-from gradcheck.flow.activations import Activation
+from gradcheck.flow.activations import get_activation
 from gradcheck.flow.drawing import source
 from gradcheck.flow.network import Network
 from gradcheck.flow.passes import run, store_in
@@ -157,9 +157,7 @@ def _reached(logs: list[float], statistics: Statistics, target: float, sign: int
     return last + 1 + math.ceil(steps) if steps < DEEPEST else None
 
 
-def run_format(
-    network: Network, limit: FormatLimit, activation: Activation, *, networks: int = 16, seed: int = 0
-) -> FormatRun:
+def run_format(network: Network, limit: FormatLimit, *, networks: int = 16, seed: int = 0) -> FormatRun:
     """Run the backward pass in a format, deep enough to see it fail, and return what was seen.
 
     Networks that are dead in any format are left out.
@@ -178,6 +176,7 @@ def run_format(
         )
     deep = replace(network, depth=depth, format=limit.format, residual=network.branch_scale)
     origin = source(deep, seed, whole=True, store=store_in(get_format(limit.format)))
+    activation = get_activation(network.activation)
     together = max(1, min(networks, MOST_BYTES // (8 * depth * size)))
     rows, seen = [], []
     for start in range(0, networks, together):

@@ -208,20 +208,11 @@ def summary(network: Network) -> str:
 
 def predicted(network: Network) -> Prediction | None:
     """Return what theory says of a network; None where no law is known."""
-    from gradcheck.flow.prediction import predict
+    from gradcheck.flow.prediction import predict_network
 
     try:
-        return predict(
-            activation=network.activation,
-            weight_variance=network.sigma_w2,
-            bias_variance=network.sigma_b2,
-            width=network.width if network.kind == "dense" and network.law != "uniform" else None,
-            norm=network.norm,
-            batch=network.examples if network.norm == "batch" else None,
-            keep=network.keep,
-            residual=network.branch_scale,
-        )
-    except (UsageError, NotImplementedError, TypeError):
+        return predict_network(network)
+    except (UsageError, ImportError):
         return None
 
 

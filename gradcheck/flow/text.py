@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gradcheck.flow.diagnosis import Diagnosis, FormatSafety, Training
     from gradcheck.flow.limits import FormatLimit
     from gradcheck.flow.measuring import LayerRow, Measurement
 
@@ -78,5 +79,59 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
         f"{row.change:+.3f}" if math.isfinite(row.change) else "",
         f"{row.weight_gradient:.3f}",
         f"{row.forward:.3g}",
-        *(f"{share:.1%}" for share in shares),
+        *("" if math.isnan(share) else f"{share:.1%}" for share in shares),
     )
+
+
+def explain_diagnosis(d: Diagnosis) -> str:
+    """Return a diagnosis as text."""
+    lines = [
+        describe(d.measurement),
+        "",
+        "from the output towards the input: ln ‖g‖² per step, measured and predicted",
+    ]
+    for step in d.steps:
+        law = "" if math.isnan(step.predicted) else f"{step.predicted:+.3f} ± {step.slack:.2g}"
+        lines.append(f"{step.above} → {step.name}:  {step.measured:+.3f} ± {step.error:.2g}  {law}")
+    lines.append(
+        f"leaves the prediction at {d.leaves_at}" if d.leaves_at else "leaves the prediction nowhere"
+    )
+    for kind, layers in (("dead", d.dead), ("saturated", d.saturated)):
+        if layers:
+            lines.append(
+                f"{kind} units: " + ", ".join(f"{share:.1%} in {name}" for name, share in layers[:5])
+            )
+    lines.extend(_safety(safety) for safety in d.formats)
+    lines.extend(_of_training(d.training))
+    lines.extend(str(remedy) for remedy in d.remedies)
+    if d.best is not None:
+        lines.append(f"smallest span: {d.best}")
+    return "\n".join(lines)
+
+
+def _safety(safety: FormatSafety) -> str:
+    worst = safety.worst
+    shares = f"zero {worst.zero:.1%}, subnormal {worst.subnormal:.1%}, infinite {worst.infinite:.1%}"
+    if safety.safe:
+        verdict = "safe"
+    elif safety.scale is not None:
+        verdict = f"safe with the loss times 2^{math.log2(safety.scale):.0f}"
+    else:
+        verdict = "safe with no scale of the loss"
+    ran = ""
+    if safety.measured is not None:
+        (zero, infinite), (scaled_zero, scaled_infinite) = safety.measured
+        ran = f"; run: zero {zero:.1%}, infinite {infinite:.1%}"
+        ran += f", scaled {scaled_zero:.1%}, {scaled_infinite:.1%}"
+    return f"{safety.format:<9}{verdict}: {shares} in {safety.layer}{ran}"
+
+
+def _of_training(t: Training | None) -> list[str]:
+    if t is None:
+        return []
+    hides = "hides the difference" if t.adam_hides else "leaves the difference"
+    clipping = "changes the ratio" if t.clipping_helps else "does not change it"
+    return [
+        f"decades from {t.last} to {t.first}: gradient {t.gradient:+.2f}; clipped by the global norm "
+        f"{t.clipped:+.2f} ({clipping}); a step of SGD {t.sgd:+.2f}, of Adam {t.adam:+.2f} ({hides})"
+    ]

@@ -30,6 +30,11 @@ class Recorded:
     format: str
 
 
+def available() -> None:
+    """Import PyTorch; `ImportError` without it."""
+    import torch  # noqa: F401
+
+
 def is_module(value: Any) -> bool:
     """Whether a value is an `nn.Module`."""
     from torch import nn
@@ -83,24 +88,33 @@ def as_before() -> Iterator[None]:
 
 
 def record(
-    module: nn.Module, example: Any, seed: int, loss: Callable[..., Any] | None, scale: float = 1.0
+    module: nn.Module,
+    example: Any,
+    seed: int,
+    loss: Callable[..., Any] | None,
+    scale: float = 1.0,
+    *,
+    wide: bool = True,
 ) -> Recorded:
-    """Run a copy of a module forward and backward, in float64 where it can, and return what its layers
-    showed.
+    """Run a copy of a module forward and backward, and return what its layers showed.
 
-    Raises `UsageError` where nothing can be measured; the message names the layer.
+    It runs in float64 where it can, and in its own format without `wide`; the cotangent or loss is multiplied
+    by `scale`. Raises `UsageError` where nothing can be measured; the message names the layer.
     """
     notes = [*_of_state(module)]
-    try:
-        return replace_notes(_attempt(module, example, seed, loss, scale, True), notes)
-    except _Failed as failed:
-        first = failed
+    first = None
+    if wide:
+        try:
+            return replace_notes(_attempt(module, example, seed, loss, scale, True), notes)
+        except _Failed as failed:
+            first = failed
     try:
         found = _attempt(module, example, seed, loss, scale, False)
     except _Failed as failed:
         where = f" in {failed.layer}" if failed.layer else ""
         raise UsageError(f"the model raised{where}: {failed.cause}") from failed.error
-    notes.append(("FLOW-FORMAT", f"in float64 it raised: {first.cause}", first.layer))
+    if first is not None:
+        notes.append(("FLOW-FORMAT", f"in float64 it raised: {first.cause}", first.layer))
     return replace_notes(found, notes)
 
 
@@ -121,7 +135,7 @@ def _attempt(
 ) -> Recorded:
     import torch
 
-    own = copied(module)
+    own, default = copied(module), torch.get_default_dtype()
     for parameter in own.parameters():
         if parameter.is_floating_point():
             parameter.requires_grad_(True)
@@ -141,12 +155,13 @@ def _attempt(
             warnings.simplefilter("ignore")
             try:
                 output = own(*args, **keywords)
-                _backward(output, seed, loss, scale)
+                backward(output, seed, loss, scale)
             except UsageError:
                 raise
             except Exception as error:
                 raise _Failed(run.inside[-1] if run.inside else "", error) from error
     finally:
+        torch.set_default_dtype(default)
         for handle in handles:
             handle.remove()
     with_weights(run.calls)
@@ -208,7 +223,8 @@ def arguments(example: Any, device: Any, wide: bool) -> tuple[tuple[Any, ...], d
     return made, {}, moved
 
 
-def _backward(output: Any, seed: int, loss: Callable[..., Any] | None, scale: float) -> None:
+def backward(output: Any, seed: int, loss: Callable[..., Any] | None, scale: float) -> None:
+    """Send back the gradient of `loss(output)`, or a Gaussian cotangent of every floating output."""
     import torch
 
     if loss is not None:
@@ -257,33 +273,3 @@ def _of_state(module: nn.Module) -> Iterator[tuple[str, str, str]]:
             )
             yield "FLOW-EVALUATION", f"{what}; call model.train()", name
             return
-
-
-def depends_on_input(module: nn.Module, example: Any) -> bool | None:
-    """Return whether another input gives another output; None where that cannot be tried."""
-    import torch
-
-    own = copied(module)
-    device = next((p.device for p in own.parameters()), torch.device("cpu"))
-    args, keywords, _ = arguments(example, device, False)
-
-    def changed(item: Any) -> Any:
-        if isinstance(item, torch.Tensor):
-            turned = item.detach().flatten().flip(0).reshape(item.shape)
-            return turned * 1.5 if item.is_floating_point() else turned
-        if isinstance(item, Mapping):
-            return {key: changed(value) for key, value in item.items()}
-        if isinstance(item, list | tuple):
-            return type(item)(changed(value) for value in item)
-        return item
-
-    try:
-        results = []
-        with torch.no_grad():
-            for given, named in ((args, keywords), (changed(args), changed(keywords))):
-                torch.manual_seed(0)
-                results.append(floating(copied(own)(*given, **named)))
-        pairs = list(zip(*results, strict=True))
-        return any(not torch.equal(a, b) for a, b in pairs)
-    except Exception:
-        return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 # A slope counts as saturated below this share of the largest one in its layer.
 SATURATED = 0.01
 _ACTIVATIONS = "torch.nn.modules.activation"
+# What an activation is called in the catalogue, where its options are the defaults.
+NAMES = {
+    "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "CELU": "celu", "SELU": "selu", "ReLU6": "relu6",
+    "Sigmoid": "sigmoid", "Tanh": "tanh", "GELU": "gelu", "SiLU": "silu", "Mish": "mish",
+    "Softplus": "softplus", "Softsign": "softsign", "Hardtanh": "hardtanh", "Hardsigmoid": "hardsigmoid",
+    "Hardswish": "hardswish", "LogSigmoid": "log_sigmoid",
+}  # fmt: skip
+TRANSPARENT = ("Identity", "Flatten", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d")
 
 
 @dataclass
@@ -27,25 +35,48 @@ class Call:
 
     `gradient` is ln ‖g‖², `weight_gradient` ln ‖∂/∂W‖², `forward` ln of the mean square; NaN until they are
     known. `idle` is the share of entries of g that are exactly 0, `dead` that of units all of whose entries
-    are, `saturated` that of slopes of the following activation below a hundredth of the largest (NaN if no
-    module).
+    are, `saturated` that of slopes of the following activation below a hundredth of the largest (NaN if it is
+    no module), `infinite` that of entries that are infinite or NaN. `mean` and `variance` are those of the
+    output; `log_gain` is ln of what random weights of this mean square (or this normalisation) multiply ‖g‖²
+    by on the way back, NaN where that is not known. `source` is the place of the call whose output came in
+    through the activation `through`, -1 where that is not known; dropout on the way multiplies ‖g‖² by
+    `passing`.
     """
 
     name: str
     kind: str
     size: int
+    units: int
     channels_first: bool
     forward: float
     norm: bool
+    mean: float = math.nan
+    variance: float = math.nan
+    log_gain: float = math.nan
+    source: int = -1
+    through: str = ""
+    passing: float = 1.0
     gradient: float = math.nan
     weight_gradient: float = math.nan
     idle: float = math.nan
     dead: float = math.nan
     saturated: float = math.nan
+    infinite: float = 0.0
     reached: bool = False
     into_norm: bool = False
     after: Any = None
     own: Any = None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor came from: a call, through an activation, with what dropout does to ‖g‖² on the way."""
+
+    tensor: Any
+    version: int
+    call: Call
+    through: str = "linear"
+    passing: float = 1.0
 
 
 @dataclass
@@ -54,8 +85,13 @@ class Run:
 
     calls: list[Call] = field(default_factory=list)
     inside: list[str] = field(default_factory=list)
-    made: dict[int, tuple[Any, int, Call]] = field(default_factory=dict)
-    slopes: dict[int, tuple[Any, int, Call]] = field(default_factory=dict)
+    origins: dict[int, Origin] = field(default_factory=dict)
+    before: list[Origin | None] = field(default_factory=list)
+
+    def origin(self, tensor: Any) -> Origin | None:
+        """Return where a tensor came from, if nothing has modified it since."""
+        found = self.origins.get(id(tensor))
+        return found if found is not None and found.version == tensor._version else None
 
 
 def hooked(module: nn.Module, run: Run) -> Iterator[Any]:
@@ -64,7 +100,12 @@ def hooked(module: nn.Module, run: Run) -> Iterator[Any]:
         label = name or type(part).__name__
         yield part.register_forward_pre_hook(lambda m, args, label=label: run.inside.append(label))
         if is_activation(part):
-            yield part.register_forward_hook(lambda m, args, out: _activated(run, args, out))
+            # An activation that works in place has changed its input by the time of the second hook.
+            yield part.register_forward_pre_hook(lambda m, args: _remember(run, args))
+            yield part.register_forward_hook(lambda m, args, out: _activated(run, m, args, out))
+        elif type(part).__name__ in TRANSPARENT:
+            yield part.register_forward_pre_hook(lambda m, args: _remember(run, args))
+            yield part.register_forward_hook(lambda m, args, out: _passed(run, m, args, out))
         elif any(p is not None for p in part._parameters.values()):
             hook = _layer_hook(run, label, part)
             yield part.register_forward_hook(hook)
@@ -92,9 +133,10 @@ def _layer_hook(run: Run, label: str, part: nn.Module) -> Callable[..., None]:
     def hook(m: Any, args: Any, out: Any) -> None:
         import torch
 
-        for given in args:
-            if isinstance(given, torch.Tensor):
-                _consume(run, given, norm)
+        came = [run.origin(given) for given in args if isinstance(given, torch.Tensor)]
+        for origin in came:
+            if origin is not None and origin.through == "linear" and (norm or origin.call.norm):
+                origin.call.into_norm = True
         tensors = [t for t in _tensors(out) if t.is_floating_point()]
         if not tensors:
             return
@@ -102,20 +144,42 @@ def _layer_hook(run: Run, label: str, part: nn.Module) -> Callable[..., None]:
         spatial = t.ndim > 2 and (
             "Conv" in kind or "BatchNorm" in kind or "InstanceNorm" in kind or "Group" in kind
         )
-        call = Call(label, kind, t.numel(), spatial, _log_mean_square(t), norm, own=own)
+        units = t.shape[1] if spatial else t.shape[-1] if t.ndim else 1
+        call = Call(label, kind, t.numel(), units, spatial, _log_mean_square(t), norm, own=own)
+        values = t.detach().double()
+        call.mean, call.variance = float(values.mean()), float(values.var(correction=0))
+        call.log_gain = _log_gain(m, args)
+        if came and came[0] is not None:
+            call.source = next(k for k, other in enumerate(run.calls) if other is came[0].call)
+            call.through, call.passing = came[0].through, came[0].passing
         run.calls.append(call)
-        run.made[id(t)] = (t, t._version, call)
+        run.origins[id(t)] = Origin(t, t._version, call)
         if t.requires_grad:
             t.register_hook(lambda g: _arrived(call, g))
 
     return hook
 
 
-def _consume(run: Run, given: Tensor, norm: bool) -> None:
-    """Notice a layer whose output goes unchanged into another layer, of which one normalises."""
-    seen = run.made.get(id(given))
-    if seen is not None and seen[0] is given and seen[1] == given._version and (norm or seen[2].norm):
-        seen[2].into_norm = True
+def _log_gain(part: Any, args: Any) -> float:
+    """Return ln of the mean factor on ‖g‖² of random weights of this mean square, or of a normalisation."""
+    kind, weight = type(part).__name__, part._parameters.get("weight")
+    if kind in ("Linear", "Conv1d", "Conv2d", "Conv3d") and weight is not None:
+        fan_in = weight[0].numel()
+        square = float(weight.detach().double().square().mean())
+        return math.log(fan_in * square) if square > 0 else -math.inf
+    if not is_norm(part) or not args:
+        return math.nan
+    x, eps = args[0].detach().double(), getattr(part, "eps", None) or 0.0
+    if kind.startswith("BatchNorm"):
+        kept = [a for a in range(x.ndim) if a != 1]
+        variance = x.var(dim=kept, correction=0) if part.training else part.running_var.double()
+    elif kind in ("LayerNorm", "RMSNorm"):
+        last = list(range(x.ndim - len(part.normalized_shape), x.ndim))
+        variance = x.square().mean(dim=last) if kind == "RMSNorm" else x.var(dim=last, correction=0)
+    else:
+        return math.nan
+    square = 1.0 if weight is None else float(weight.detach().double().square().mean())
+    return math.log(square * float((1 / (variance + eps)).mean())) if square > 0 else -math.inf
 
 
 def _tensors(item: Any) -> Iterator[Any]:
@@ -131,18 +195,43 @@ def _tensors(item: Any) -> Iterator[Any]:
             yield from _tensors(value)
 
 
-def _activated(run: Run, args: Any, out: Any) -> None:
-    """Keep the gradient at an activation's output: over it, that at its input is the slope."""
-    import torch
+def _remember(run: Run, args: Any) -> None:
+    """Keep where the input of a module came from, before the module can modify it."""
+    run.before.append(run.origin(args[0]) if len(args) == 1 and hasattr(args[0], "_version") else None)
 
-    if len(args) != 1 or not isinstance(out, torch.Tensor) or not out.requires_grad:
+
+def _activated(run: Run, part: Any, args: Any, out: Any) -> None:
+    """Keep the gradient at an activation's output: over it, that at its input is the slope."""
+    origin = run.before.pop()
+    if origin is None or getattr(out, "shape", None) != args[0].shape:
         return
-    seen = run.made.get(id(args[0]))
-    # An activation that works in place has changed the version of its own input by now.
-    if seen is not None and seen[0] is args[0] and args[0].shape == out.shape:
-        call = seen[2]
-        if seen[1] == args[0]._version or out is args[0]:
-            out.register_hook(lambda g: setattr(call, "after", g.detach()))
+    if origin.through == "linear":
+        name = activation_name(part)
+        run.origins[id(out)] = replace(origin, tensor=out, version=out._version, through=name)
+        if out.requires_grad:
+            out.register_hook(lambda g: setattr(origin.call, "after", g.detach()))
+
+
+def activation_name(part: Any) -> str:
+    """Return the name in the catalogue of an activation with its default options; "" for any other."""
+    kind = type(part).__name__
+    plain = {
+        "LeakyReLU": ("negative_slope", 0.01), "ELU": ("alpha", 1.0), "CELU": ("alpha", 1.0),
+        "GELU": ("approximate", "none"), "Softplus": ("beta", 1.0), "Hardtanh": ("max_val", 1.0),
+    }  # fmt: skip
+    if kind in plain and getattr(part, plain[kind][0], plain[kind][1]) != plain[kind][1]:
+        return ""
+    return NAMES.get(kind, "")
+
+
+def _passed(run: Run, part: Any, args: Any, out: Any) -> None:
+    """Follow a tensor through a module that changes no slope but by dropping."""
+    origin = run.before.pop()
+    if origin is None or not hasattr(out, "_version"):
+        return
+    kept = 1.0 - part.p if "Dropout" in type(part).__name__ and part.training else 1.0
+    passing = origin.passing / kept if kept > 0 else math.inf
+    run.origins[id(out)] = replace(origin, tensor=out, version=out._version, passing=passing)
 
 
 def _arrived(call: Call, gradient: Tensor) -> None:
@@ -152,6 +241,7 @@ def _arrived(call: Call, gradient: Tensor) -> None:
     call.gradient = log_square(g)
     zero = g == 0
     call.idle = float(zero.double().mean())
+    call.infinite = 1 - float(g.isfinite().double().mean())
     axis = 1 if call.channels_first else g.ndim - 1
     others = [a for a in range(g.ndim) if a != axis]
     dead = zero

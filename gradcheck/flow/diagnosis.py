@@ -1,0 +1,300 @@
+"""Explain a user's own model: where its gradient leaves what its weights predict, and what would help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradcheck.errors import UsageError
+from gradcheck.flow.activations import activation_formulas, get_activation
+from gradcheck.flow.limits import Shares, shares_at
+from gradcheck.flow.measuring import Measurement
+from gradcheck.flow.modules import Gathered, active_sizes, gather, measured, torch_parts
+from gradcheck.flow.remedies import Remedy, try_remedies
+from gradcheck.flow.statistics import over_networks
+from gradcheck.flow.verdict import surely_differs
+from gradcheck.formats import FORMATS, get_format
+
+# The share of failed entries in the worst layer up to which a format is called safe.
+SAFE = 0.01
+# The norm that clipping is tried with, as a share of the norm of all gradients together.
+CLIPPED_TO = 0.1
+NARROW = ("float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the gradient does between two layers, towards the input, and what their weights predict.
+
+    `measured` is the change of E ln ‖g‖² from the layer `above` to the layer `name`, `error` its standard
+    error. `predicted` is ln(σ_w² E φ'²), of the weights' own mean square and the pre-activations' own mean
+    and variance, less (3κ - 1)/(2n) for the typical network of width n, κ = E φ'⁴/(E φ'²)²; `slack` is that
+    correction, the accuracy of the prediction. NaN where the way between the layers is not known: a function
+    in between, say.
+    """
+
+    name: str
+    above: str
+    measured: float
+    error: float
+    predicted: float
+    slack: float
+
+
+@dataclass(frozen=True)
+class FormatSafety:
+    """Whether a format holds the gradient of every layer, at the scale that it really has.
+
+    `worst` are the shares in the layer where most entries fail. `safe` says that at most a hundredth does.
+    `scale` is a power of two to multiply the loss by that makes it safe (1 if it is so already), None if no
+    scale does. `measured` are the shares (zero, infinite) of a copy of the model that ran in the format,
+    without and with that scale; None where it was not run, `reason` says why.
+    """
+
+    format: str
+    worst: Shares
+    layer: str
+    safe: bool
+    scale: float | None
+    measured: tuple[tuple[float, float], tuple[float, float]] | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Decades between the first and the last weight, of the gradient and of what reaches the weights.
+
+    `clipped` is the same after clipping by the global norm, `sgd` and `adam` that of the first step over its
+    rate. Clipping multiplies all layers alike; Adam divides each by its own size, which hides the difference
+    while the gradient is larger than its ε.
+    """
+
+    first: str
+    last: str
+    gradient: float
+    clipped: float
+    sgd: float
+    adam: float
+
+    @property
+    def clipping_helps(self) -> bool:
+        """Whether clipping changes the ratio of first to last by more than rounding."""
+        return not abs(self.clipped - self.gradient) <= 1e-9 * (1 + abs(self.gradient))
+
+    @property
+    def adam_hides(self) -> bool:
+        """Whether Adam's steps differ by less than half as many decades as the gradients do."""
+        return abs(self.gradient) >= 1 and abs(self.adam) <= abs(self.gradient) / 2
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Everything that is known of one model's gradients.
+
+    `leaves_at` is the layer, going from the output, at which ln ‖g‖² surely leaves the prediction; "" if
+    none. `dead` and `saturated` are layers with the share of such units, the worst first.
+    """
+
+    measurement: Measurement
+    steps: tuple[Step, ...]
+    leaves_at: str
+    dead: tuple[tuple[str, float], ...]
+    saturated: tuple[tuple[str, float], ...]
+    formats: tuple[FormatSafety, ...]
+    training: Training | None
+    remedies: tuple[Remedy, ...]
+
+    @property
+    def best(self) -> Remedy | None:
+        """The remedy with the smallest span; None if none was measured."""
+        tried = [
+            (r.measurement.span, place) for place, r in enumerate(self.remedies) if r.measurement is not None
+        ]
+        finite = [pair for pair in tried if math.isfinite(pair[0])]
+        return self.remedies[min(finite)[1]] if finite else None
+
+    def __str__(self) -> str:
+        from gradcheck.flow.text import explain_diagnosis
+
+        return explain_diagnosis(self)
+
+
+def diagnose(
+    build: Any,
+    example_input: Any,
+    *,
+    seeds: int = 8,
+    loss: Callable[..., Any] | None = None,
+    remedies: bool = True,
+    seed: int = 0,
+) -> Diagnosis:
+    """Diagnose an `nn.Module`, or what `build(seed) -> nn.Module` makes; the model itself is left as it was.
+
+    `loss(output)` is the real loss; without it the cotangent is Gaussian with unit entries. `remedies` says
+    whether they are measured, each on copies. Raises `UsageError` for what cannot be measured.
+    """
+    gathered = gather(build, example_input, seeds, loss, seed=seed)
+    measurement = measured(gathered)
+    steps = _steps(gathered)
+    rows = measurement.layers
+    return Diagnosis(
+        measurement=measurement,
+        steps=steps,
+        leaves_at=_leaves_at(gathered, steps),
+        dead=_worst([(row.name, row.dead) for row in rows]),
+        saturated=_worst([(row.name, row.saturated) for row in rows]),
+        formats=_formats(build, example_input, gathered, loss, seed),
+        training=_training(build, example_input, loss, seed),
+        remedies=try_remedies(build, example_input, seeds=seeds, loss=loss, seed=seed) if remedies else (),
+    )
+
+
+def _worst(shares: Sequence[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    found = [(name, share) for name, share in shares if share > 0]
+    return tuple(sorted(found, key=lambda pair: -pair[1]))
+
+
+def _steps(gathered: Gathered) -> tuple[Step, ...]:
+    """Return the steps from the output to the input."""
+    gradient, names = gathered.rows("gradient"), gathered.names
+    live = np.all(np.isfinite(gradient), axis=0)
+    found = []
+    for place in range(len(names) - 2, -1, -1):
+        own = over_networks(gradient[place, live] - gradient[place + 1, live])
+        laws = [
+            _law(r.calls, gathered.columns[place][k], gathered.columns[place + 1][k])
+            for k, r in enumerate(gathered.records)
+        ]
+        predicted = float(np.mean([law[0] for law in laws]))
+        slack = float(np.max([law[1] for law in laws]))
+        found.append(Step(names[place], names[place + 1], own.value, own.error, predicted, slack))
+    return tuple(found)
+
+
+def _law(calls: Sequence[Any], own: Any, above: Any) -> tuple[float, float]:
+    """Return ln of the predicted factor on ‖g‖² from a call back to the one below it, and its slack."""
+    nothing = (math.nan, math.nan)
+    total, call = 0.0, above
+    while True:
+        if call.source < 0 or not math.isfinite(call.log_gain):
+            return nothing
+        total += call.log_gain + math.log(call.passing)
+        if call.source < 0 or calls[call.source] is own:
+            break
+        # What only prepares a normalisation is passed through; any other layer is one that was not asked for.
+        if not calls[call.source].into_norm or call.through != "linear":
+            return nothing
+        call = calls[call.source]
+    if call.through != "linear" and call.through not in activation_formulas():
+        return nothing
+    second, fourth = slope_moments(call.through, own.mean, own.variance)
+    if second <= 0:
+        return nothing
+    spread = (3 * fourth / second**2 - 1) / (2 * own.units)
+    return total + math.log(second) - spread / 2, spread
+
+
+def slope_moments(activation: str, mean: float, variance: float) -> tuple[float, float]:
+    """Return E φ'² and E φ'⁴ over N(mean, variance), by the midpoint rule over ±9 deviations."""
+    edges = np.linspace(-9.0, 9.0, 20001)
+    t = 0.5 * (edges[1:] + edges[:-1])
+    weights = np.exp(-np.square(t) / 2)
+    slope = get_activation(activation).derivative(mean + math.sqrt(max(variance, 0.0)) * t)
+    weights = weights / np.sum(weights)
+    return float(np.sum(weights * slope**2)), float(np.sum(weights * slope**4))
+
+
+def _leaves_at(gathered: Gathered, steps: Sequence[Step]) -> str:
+    """Return the first layer from the output where ln ‖g‖² is surely not what the steps above add up to."""
+    gradient, names = gathered.rows("gradient"), gathered.names
+    live = np.all(np.isfinite(gradient), axis=0)
+    above, expected, slack = len(names) - 1, 0.0, 0.0
+    for place, step in zip(range(len(names) - 2, -1, -1), steps, strict=True):
+        if math.isnan(step.predicted):
+            above, expected, slack = place, 0.0, 0.0
+            continue
+        expected, slack = expected + step.predicted, slack + step.slack
+        if surely_differs(over_networks(gradient[place, live] - gradient[above, live]), expected, slack):
+            return names[place]
+    return ""
+
+
+def _formats(
+    build: Any, example: Any, gathered: Gathered, loss: Callable[..., Any] | None, seed: int
+) -> tuple[FormatSafety, ...]:
+    gradient = gathered.rows("gradient")
+    live = np.all(np.isfinite(gradient), axis=0)
+    if not np.any(live):
+        return ()
+    logs = [
+        float(np.mean(row[live])) / 2 - math.log(max(size, 1.0)) / 2
+        for row, size in zip(gradient, active_sizes(gathered), strict=True)
+    ]
+    return tuple(_safety(build, example, gathered.names, logs, fmt.name, loss, seed) for fmt in FORMATS)
+
+
+def _safety(
+    build: Any,
+    example: Any,
+    names: Sequence[str],
+    logs: Sequence[float],
+    name: str,
+    loss: Callable[..., Any] | None,
+    seed: int,
+) -> FormatSafety:
+    fmt = get_format(name)
+
+    def at(power: int) -> list[Shares]:
+        scaled = (min(max(log + power * math.log(2.0), -745.0), 709.0) for log in logs)
+        return [shares_at(len(logs) - place, math.exp(log), fmt) for place, log in enumerate(scaled)]
+
+    def worst(power: int) -> float:
+        return max(lost(shares) for shares in at(power))
+
+    here = at(0)
+    place = max(range(len(here)), key=lambda k: lost(here[k]))
+    safe = lost(here[place]) <= SAFE
+    powers = sorted(range(-64, 128), key=abs)
+    scale = 1.0 if safe else next((2.0**p for p in powers if worst(p) <= SAFE), None)
+    ran, reason = None, "" if name in NARROW else "a wide format"
+    if name in NARROW:
+        ran, reason = _ran(build, example, name, scale, loss, seed)
+    return FormatSafety(name, here[place], names[place], safe, scale, ran, reason)
+
+
+def lost(shares: Shares) -> float:
+    """Return the share of entries that are zero, subnormal, infinite or NaN."""
+    return shares.zero + shares.subnormal + shares.infinite
+
+
+def _ran(
+    build: Any, example: Any, name: str, scale: float | None, loss: Callable[..., Any] | None, seed: int
+) -> tuple[tuple[tuple[float, float], tuple[float, float]] | None, str]:
+    flow, remedies = torch_parts()
+    with flow.as_before():
+        try:
+            module = flow.copied(flow.make(build, seed))
+            plain = remedies.in_format(module, example, seed, loss, name, 1.0)
+            scaled = plain
+            if scale not in (None, 1.0):
+                module = flow.copied(flow.make(build, seed))
+                scaled = remedies.in_format(module, example, seed, loss, name, scale)
+        except UsageError as error:
+            return None, str(error)
+    return (plain, scaled), ""
+
+
+def _training(build: Any, example: Any, loss: Callable[..., Any] | None, seed: int) -> Training | None:
+    flow, remedies = torch_parts()
+    with flow.as_before():
+        try:
+            module = flow.make(build, seed)
+            names, found = remedies.update_norms(module, example, seed, loss, CLIPPED_TO)
+        except (UsageError, RuntimeError):
+            return None
+    spans = {way: (norms[0] - norms[-1]) / math.log(10.0) for way, norms in found.items()}
+    return Training(names[0], names[-1], spans["gradient"], spans["clipped"], spans["SGD"], spans["Adam"])
