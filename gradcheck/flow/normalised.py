@@ -81,7 +81,7 @@ def _law_of_features(setting: Setting) -> LogLaw | None:
 
 
 def _first_order(setting: Setting) -> float:
-    """Var ln per layer to first order in 1/N: of ΣA, of the next norm's χ²_N and of ΣF, given Σz² (and Σz)."""
+    """Var ln per layer to first order in 1/N: of ΣA, the next norm's χ²_N and ΣF, given Σz² (and Σz)."""
     assert setting.width is not None
     if setting.bias_variance or setting.weights != "gaussian":
         return math.nan

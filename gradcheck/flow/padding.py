@@ -48,7 +48,7 @@ def transfer(size: int, kernel: int, padding: str = "zeros") -> Float64Array:
 
 
 def retained(size: int, kernel: int, depth: int, padding: str = "zeros", axes: int = 2) -> Float64Array:
-    """Return the share (1ᵀ T^L 1/m)^d that L = 0 … depth layers keep of ‖g‖² from a cotangent alike everywhere."""
+    """Return the shares (1ᵀ T^L 1/m)^d of ‖g‖² that L = 0 … depth layers keep, from an even cotangent."""
     matrix, state = transfer(size, kernel, padding), np.ones(size)
     shares = [1.0]
     for _ in range(depth):
@@ -58,7 +58,7 @@ def retained(size: int, kernel: int, depth: int, padding: str = "zeros", axes: i
 
 
 def deep_retained(size: int, kernel: int, axes: int = 2) -> float:
-    """Return the share that every further layer keeps, deep inside: T's largest eigenvalue, to the power d."""
+    """Return the share that every further layer keeps, deep inside: T's largest eigenvalue to the d."""
     return float(np.max(np.linalg.eigvalsh(transfer(size, kernel)))) ** axes
 
 
