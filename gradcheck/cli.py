@@ -181,7 +181,7 @@ def check(
         vjp=None if vjp is None else command.load(vjp, "the vjp"),
         reference=named,
         options=dict(_option(text) for text in options),
-        domain=[each.domain for each in said if not each.below],
+        domain=[each.limit for each in said],
         framework=framework,
         checks=checks or None,
         max_seconds=max_seconds,

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.blackbox import points, programs
+from gradcheck.blackbox import programs
+from gradcheck.blackbox.domains import limited
 from gradcheck.blackbox.oracle import Clock, Oracle, OutOfTime
 from gradcheck.blackbox.result import Checked, Result, checked
 from gradcheck.blackbox.seen import Problem, Seen
@@ -59,10 +60,13 @@ def check(
     are differentiated, else all floating ones; other keywords are handed to `f`.
 
     `reference` is the name of a formula of the catalogue (its options in `options`) or a NumPy callable.
-    `domain` says what numbers an input takes: "positive", "unit", "spd", a pair (low, high), a list with one
-    entry per input or a dict by name. `checks` chooses among `gradcheck.blackbox.CHECKS`; `("jacobian",)` is
-    the classical gradient check. `max_seconds` is a ceiling: what it does not allow is unfinished and
-    inconclusive. `isolate` runs everything in a process of its own, where a crash is a finding.
+    `domain` says what numbers an input takes: "positive", "unit", "spd", "index(10)" for whole numbers below
+    10, a pair (low, high) of which one may be infinite, or a Hypothesis strategy of numbers or of arrays of
+    the example's shape; a list has one entry per input, a dict goes by names of inputs or parameters.
+    `checks` chooses among `gradcheck.blackbox.CHECKS`; `("jacobian",)` is the classical gradient check.
+    `max_seconds` is a ceiling: what it does not allow is unfinished and inconclusive. `isolate` runs
+    everything in a process of its own, where a crash is a finding, and the function in a second one, whose
+    answers have to be the same.
 
     Nothing of the caller is changed: tensors, seeds, flags and graph are as they were. Raises `UsageError`
     for what cannot be checked at all, with what to do.
@@ -92,11 +96,12 @@ def check(
     kind = framework or _framework(f, inputs, keywords, vjp)
     with _as_before(kind):
         subject = _subject(kind, f, inputs, keywords, vjp, parameters, "state" in chosen)
+        subject.function, limits = limited(subject.function, domain, f, seed)
         function: Resizable = subject.function
         _callable(function)
         oracle = Oracle(
             function=function,
-            limits=points.domains(domain, function.inputs),
+            limits=limits,
             seed=seed,
             clock=Clock(started + max_seconds),
             probes=subject.probes,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.blackbox.points import domain_of
+from gradcheck.blackbox.domains import domain_of
 from gradcheck.blackbox.result import Result
 from gradcheck.errors import UsageError
 
@@ -32,6 +32,12 @@ class InputText:
     shape: tuple[int, ...]
     domain: Any = None
     below: int = 0
+
+    @property
+    def limit(self) -> Any:
+        """The domain as `check` takes it."""
+        whole = self.below and not self.kind.startswith("bool")
+        return f"index({self.below})" if whole else self.domain
 
 
 def read_input(text: str) -> InputText:

@@ -247,7 +247,7 @@ class Oracle:
         for sized in sizes.varied(self.function, self.seed):
             tried = True
             self.clock.require()
-            if self._dense(sized.function):
+            if self._dense(sized.function) or not self._fits(sized.function):
                 continue
             point = self._confined(sized.function)
             yield self.compared(sized.function, point, sized.label, lenient=sized.unusual)
@@ -257,6 +257,11 @@ class Oracle:
                 yield self.compared(sized.function, branches, label, lenient=sized.unusual)
         if not tried:
             yield Seen(notes=("the function accepts no other size of any axis",))
+
+    def _fits(self, function: Resizable) -> bool:
+        """Whether the domains of the inputs hold arrays of these shapes."""
+        pairs = zip(self.limits, function.inputs, strict=True)
+        return all(limit is None or limit.fits(axes.shape) for limit, axes in pairs)
 
     def _dense(self, function: Resizable) -> bool:
         """Whether a Jacobian is too large to be taken entry by entry, should that be needed."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from gradcheck.blackbox.differences import rounded
+from gradcheck.blackbox.domains import Domain
 from gradcheck.cases import build
-from gradcheck.errors import UsageError
 from gradcheck.formats import get_format
 from gradcheck.subjects.function import Axes, Point, Vector
 
@@ -24,84 +21,6 @@ FAMILIES = (
 )  # fmt: skip
 _SCALES = {"large": 2.0**13, "very large": 2.0**27, "tiny": 2.0**-13, "very tiny": 2.0**-27}
 _BUILT = ("grid", "saturated", "moderate", "ties", "offset", "thresholds")
-
-
-@dataclass(frozen=True)
-class Domain:
-    """What numbers an input takes; `project` maps any array into it."""
-
-    name: str
-    project: Callable[[Vector, tuple[int, ...]], Vector]
-
-
-def _spd(x: Vector, shape: tuple[int, ...]) -> Vector:
-    matrix = np.where(np.isfinite(x), np.clip(x, -1e6, 1e6), 0.0).reshape(shape)
-    product = matrix @ np.swapaxes(matrix, -1, -2)
-    return np.asarray(product + (1 + np.abs(product).max()) * np.eye(shape[-1]) / 4).ravel()
-
-
-def _within(low: float, high: float) -> Callable[[Vector, tuple[int, ...]], Vector]:
-    def fold(x: Vector, shape: tuple[int, ...]) -> Vector:
-        width = high - low
-        inside = (x > low) & (x < high)
-        wrapped = low + np.mod(np.where(np.isfinite(x), x, 0.5), 1.0) * width
-        return np.where(inside, x, np.clip(wrapped, low + width / 64, high - width / 64))
-
-    return fold
-
-
-def _beyond(low: float, high: float) -> Callable[[Vector, tuple[int, ...]], Vector]:
-    """Return what mirrors numbers at the only finite bound; what rounds to the bound is moved off it."""
-    bound, way = (low, 1.0) if math.isfinite(low) else (high, -1.0)
-
-    def fold(x: Vector, shape: tuple[int, ...]) -> Vector:
-        mirrored = bound + way * np.abs(np.where(np.isnan(x), bound + way, x) - bound)
-        return np.where(way * (x - bound) > 0, x, np.where(mirrored == bound, bound + way, mirrored))
-
-    return fold
-
-
-def _positive(x: Vector, shape: tuple[int, ...]) -> Vector:
-    return np.where(x == 0, 1.0, np.abs(x))
-
-
-def domain_of(said: Any, place: str) -> Domain | None:
-    """Return the domain that a user named: a text, a pair of bounds, or None; `UsageError` for others."""
-    if said is None:
-        return None
-    if isinstance(said, Domain):
-        return said
-    if said == "positive":
-        return Domain("positive", _positive)
-    if said == "unit":
-        return Domain("unit", _within(0.0, 1.0))
-    if said == "spd":
-        return Domain("spd", _spd)
-    if isinstance(said, tuple) and len(said) == 2 and all(isinstance(v, int | float) for v in said):
-        low, high = map(float, said)
-        if low < high and math.isfinite(high - low):
-            return Domain(f"{low} to {high}", _within(low, high))
-        if low < high and (math.isfinite(low) or math.isfinite(high)):
-            return Domain(f"{low} to {high}", _beyond(low, high))
-    raise UsageError(
-        f'{place}: expected a domain "positive", "unit", "spd" or a pair (low, high), of which one may be '
-        f"infinite, got {said!r}"
-    )
-
-
-def domains(said: Any, inputs: tuple[Axes, ...]) -> tuple[Domain | None, ...]:
-    """Return one domain per input from what a user gave: one for all, one per input, or by name."""
-    if isinstance(said, Mapping):
-        unknown = sorted(set(said) - {axes.name for axes in inputs})
-        if unknown:
-            names = ", ".join(axes.name for axes in inputs)
-            raise UsageError(f"domain: there is no input {unknown[0]!r}; the inputs are {names}")
-        return tuple(domain_of(said.get(axes.name), axes.name) for axes in inputs)
-    if isinstance(said, list):
-        if len(said) != len(inputs):
-            raise UsageError(f"domain: expected {len(inputs)} entries, one per input, got {len(said)}")
-        return tuple(domain_of(each, axes.name) for each, axes in zip(said, inputs, strict=True))
-    return tuple(domain_of(said, axes.name) for axes in inputs)
 
 
 def points(

@@ -51,7 +51,8 @@ class ArrayFunction:
     active arrays at once, and `pull_batch(arrays, cotangents)` pulls stacked cotangents back; both are
     compared with single calls before they are trusted. `gradient(cotangents)` returns the call, pull, batch
     and pull_batch of the gradient along fixed cotangents, `shapes(arrays)` the shapes and types of the
-    floating outputs without computing them. `lengths` are those that axes are tried with, the usual ones if it is empty.
+    floating outputs without computing them. `lengths` are those that axes are tried with, the usual ones if
+    it is empty.
     """
 
     call: Callable[[Arrays], list[Any]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.errors import UsageError
-from gradcheck.subjects.function import Axes, CallFailed, Point, Vector, resample
+from gradcheck.subjects.function import Axes, CallFailed, Draw, Point, Vector, resample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,7 @@ class Leaf:
     tensor: Tensor
     active: bool
     fixed: bool = False
+    draw: Draw | None = None
 
 
 @dataclass
@@ -140,7 +141,7 @@ class TorchFunction:
                 continue
             kind = leaf.tensor.dtype
             plain = leaf.tensor.detach().to(torch.float64) if leaf.tensor.is_floating_point() else leaf.tensor
-            made.append(torch.from_numpy(resample(plain.numpy(force=True), shape, rng)).to(kind))
+            made.append(torch.from_numpy(resample(plain.numpy(force=True), shape, rng, leaf.draw)).to(kind))
         new = self.at_leaves(made)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -152,7 +153,9 @@ class TorchFunction:
         import torch
 
         made = [
-            torch.from_numpy(resample(leaf.tensor.numpy(force=True), tuple(leaf.tensor.shape), rng))
+            torch.from_numpy(
+                resample(leaf.tensor.numpy(force=True), tuple(leaf.tensor.shape), rng, leaf.draw)
+            )
             if leaf.tensor.dtype in (torch.int64, torch.int32) and leaf.tensor.numel()
             else leaf.tensor
             for leaf in self.leaves

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gradcheck
-from gradcheck.blackbox import points
+from gradcheck.blackbox.domains import domain_of
 
 
 def example(*shape, low=-2.0, high=2.0):
@@ -23,7 +23,7 @@ def found(f, *inputs, checks, **same):
 
 @pytest.mark.parametrize("said", [(1, math.inf), (-math.inf, -2.0), (-1, math.inf), (0.0, math.inf)])
 def test_a_domain_with_one_infinite_bound_holds_all_that_is_drawn(said):
-    limit = points.domain_of(said, "x")
+    limit = domain_of(said, "x")
     assert limit is not None
     drawn = np.array([-1e9, -3.0, -2.0, -1.0, -0.5, 0.0, 1.0, 1.5, 2.0, 1e9, np.nan, 0.5])
     folded = limit.project(drawn, drawn.shape)
@@ -35,7 +35,7 @@ def test_a_domain_with_one_infinite_bound_holds_all_that_is_drawn(said):
 @pytest.mark.parametrize("said", [(-math.inf, math.inf), (math.inf, 1.0), (math.nan, math.inf), (2, 1)])
 def test_a_domain_without_a_finite_bound_is_refused(said):
     with pytest.raises(gradcheck.UsageError, match="of which one may be infinite"):
-        points.domain_of(said, "x")
+        domain_of(said, "x")
 
 
 def test_acosh_is_looked_at_above_one_only():
