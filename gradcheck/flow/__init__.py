@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradcheck.flow.comparison import Comparison, compare
     from gradcheck.flow.diagnosis import Diagnosis, diagnose
     from gradcheck.flow.limits import FormatLimit, FormatRun, run_format
     from gradcheck.flow.measuring import LayerRow, Measurement, measure
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gradcheck.flow.verdict import FlowFinding, FlowVerdict
 
 __all__ = [
+    "Comparison",
     "Diagnosis",
     "FlowFinding",
     "FlowVerdict",
@@ -30,6 +32,7 @@ __all__ = [
     "Prediction",
     "Remedy",
     "Smallest",
+    "compare",
     "diagnose",
     "failure",
     "find_smallest",
@@ -40,6 +43,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Comparison": "gradcheck.flow.comparison",
+    "compare": "gradcheck.flow.comparison",
     "Diagnosis": "gradcheck.flow.diagnosis",
     "diagnose": "gradcheck.flow.diagnosis",
     "run_format": "gradcheck.flow.limits",
