@@ -114,9 +114,10 @@ def correlation_map(
     q: float,
     correlation: ArrayLike,
 ) -> tuple[Float64Array, Float64Array]:
-    """Return c' = (σ_w² E φ(u)φ(v) + σ_b²)/q and its error, for two inputs of correlation c at a fixed point q.
+    """Return c' = (σ_w² E φ(u)φ(v) + σ_b²)/q and its error for inputs of correlation c at a fixed point q.
 
-    Its slope at c = 1 is χ: above 1 two near inputs part (chaos), below they meet. Source: Poole et al., 2016.
+    Its slope at c = 1 is χ: above 1 two near inputs part (chaos), below they meet. Source: Poole et al.,
+    arXiv:1606.05340, 2016.
     """
     if not q > 0:
         raise UsageError(f"q: expected the variance at a fixed point, above 0, got {q!r}")

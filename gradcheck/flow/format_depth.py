@@ -170,7 +170,7 @@ def shares(
     keep: float = 1.0,
     scale: float = 1.0,
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return the shares of entries that are zero, subnormal and infinite after 0 … depth layers, typical network.
+    """Return the shares of entries that are zero, subnormal and infinite after 0 … depth layers.
 
     For Gaussian entries of deviation s: erf(θ/(s√2)), θ half the least subnormal, and so on. What an
     infinite entry makes of others is left out.

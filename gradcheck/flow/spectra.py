@@ -54,7 +54,7 @@ def orthogonal_relu_ratio(width: int) -> float:
 
 
 def largest_slope(activation: str | Activation | Any) -> float:
-    """Return sup |φ'|: the largest over a grid, at both sides of every kink and far out, refined around it."""
+    """Return sup |φ'|: the largest on a grid, beside every kink and far out, refined around it."""
     known = get_activation(activation)
     near = [np.nextafter(k, side) for k in known.breaks for side in (-math.inf, math.inf)]
     x = np.concatenate([np.linspace(-64.0, 64.0, 2**15 + 1), [-1e8, 1e8], near])
