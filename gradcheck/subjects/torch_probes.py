@@ -21,6 +21,9 @@ from gradcheck.subjects.torch_function import TorchFunction, joined
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Some hundred units in the last place, as what cancels was larger on the way, over the 1e-9 of a scale that
+# numbers are compared to.
+_CANCELLED = 256 * 2.0**-52 / 1e-9
 LAYOUTS = ("transposed", "strided", "offset", "channels-last", "expanded")
 
 
@@ -73,9 +76,10 @@ def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
     found = Found()
     names = [axes.name for axes in function.inputs]
     first, second = signed(seed, function.size), signed(seed + 1, function.size)
-    _, base = _plain(function, point, first)
+    values, base = _plain(function, point, first)
     _, other = _plain(function, point, second)
-    scale = [np.abs(a) + np.abs(b) for a, b in zip(base, other, strict=True)]
+    least = _rounding(values, point, first)
+    scale = [np.abs(a) + np.abs(b) + c for a, b, c in zip(base, other, least, strict=True)]
 
     def against(what: str, got: list[Vector], expected: list[Vector]) -> None:
         for name, one, two, size in zip(names, got, expected, scale, strict=True):
@@ -113,6 +117,18 @@ def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
     _twice(function, point, first, base, found, names)
     _accumulated(function, point, first, base, found, names)
     return found
+
+
+def _rounding(values: Vector, point: Point, flat: Vector) -> list[float]:
+    """Return, for each input, the scale at which a gradient that cancels to nothing is compared.
+
+    Values of size y that change over distances of size x have slopes of the order of y/x; where all of them
+    cancel, some rounding errors of that size are left. Scales are multiplied by 1e-9 where they are used.
+    """
+    finite = np.where(np.isfinite(values), values, 0.0)
+    weight = float(np.abs(finite * flat).sum())
+    typical = [float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in point]
+    return [_CANCELLED * weight / size if size > 0 else 0.0 for size in typical]
 
 
 def _power(function: TorchFunction, point: Point) -> int:
@@ -223,7 +239,8 @@ def forward_mode(function: TorchFunction, point: Point, seed: int) -> Found:
 
     found = Found()
     flat = signed(seed, function.size)
-    _, base = _plain(function, point, flat)
+    values, base = _plain(function, point, flat)
+    least = _rounding(values, point, flat)
     for k, place in enumerate(function.active):
         leaves = function.tensors(point)
         direction = signed(seed + 3 + k, leaves[place].numel())
@@ -249,7 +266,7 @@ def forward_mode(function: TorchFunction, point: Point, seed: int) -> Found:
             continue
         pushed = joined(parts)
         got, expected = np.array([pushed @ flat]), np.array([base[k] @ direction])
-        scale = np.array([np.abs(base[k]).sum() + np.abs(pushed).sum()])
+        scale = np.array([np.abs(base[k]).sum() + np.abs(pushed).sum() + least[k] * direction.size])
         found.compare(
             f"forward mode along {function.inputs[k].name}: v·(J d) against (v·J)·d", got, expected, scale
         )
@@ -313,6 +330,8 @@ def layouts(function: TorchFunction, point: Point, seed: int) -> Found:
                     expected_values, expected = _plain(function, tuple(written), flat)
                 except CallFailed:
                     # Equal rows are no input of this function: a matrix that is singular, say.
+                    continue
+                if not all(np.isfinite(x).all() for x in (expected_values, *expected)):
                     continue
             leaves[place] = laid
             try:
@@ -554,9 +573,10 @@ def second_cotangent(function: TorchFunction, point: Point, seed: int) -> Found:
             pushed[starts[k] : starts[k + 1]] = joined([b])
     for attempt in range(3):
         other = signed(seed + 17 + attempt, function.size)
-        _, base = _plain(function, point, other)
+        values, base = _plain(function, point, other)
         got, expected = pushed @ other, sum(float(g @ d) for g, d in zip(base, directions, strict=True))
-        scale = float(np.abs(pushed).sum() + sum(np.abs(g).sum() for g in base))
+        least = sum(c * d.size for c, d in zip(_rounding(values, point, other), directions, strict=True))
+        scale = float(np.abs(pushed).sum() + sum(np.abs(g).sum() for g in base)) + least
         found.compare("gradient of the gradient with respect to the cotangent, times a cotangent",
                       np.array([got]), np.array([expected]), scale)  # fmt: skip
     return found

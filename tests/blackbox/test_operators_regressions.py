@@ -160,3 +160,44 @@ def test_a_refused_storage_offset_is_told_and_is_no_fault():
     result = gradcheck.check(f, example(3, 2), checks=("layouts",))
     assert not result.findings
     assert any("storage_offset" in note for each in result.checks for note in each.evidence.notes)
+
+
+def test_a_gradient_that_cancels_to_nothing_is_compared_above_its_rounding():
+    x = example(3, 2)
+    checks = ("cotangents", "second-order", "forward")
+    assert not found(torch.corrcoef, x, checks=checks)
+
+
+class _AlmostConstant(torch.autograd.Function):
+    """A value of ten with slopes of 1e-6, of which a scaled cotangent loses one part in a thousand."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 10 + 1e-6 * x
+
+    @staticmethod
+    def backward(ctx, g):
+        return 1e-6 * g * torch.where(g.abs() > 10, 1.001, 1.0)
+
+
+def test_a_small_gradient_beside_a_large_value_is_still_compared():
+    assert found(_AlmostConstant.apply, example(4), checks=("cotangents",))
+
+
+class _Strided(torch.autograd.Function):
+    """The backward pass forgets the rows of an expanded input."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.expanded = x.stride(0) == 0
+        return 3 * x
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g if ctx.expanded else 3 * g
+
+
+def test_an_expanded_input_is_compared_where_it_is_an_input_of_the_function():
+    a = example(3, 3) + 3 * torch.eye(3, dtype=torch.float64)
+    assert not found(torch.logdet, a @ a.T, checks=("layouts",))
+    assert found(_Strided.apply, example(3, 3), checks=("layouts",))
