@@ -1,6 +1,6 @@
 # The two commands of the README: `make verify` and `make test`. Nothing has to be activated beforehand.
 .DELETE_ON_ERROR:
-.PHONY: verify verify-jax test lint format build bench rates clean
+.PHONY: verify verify-jax test lint format build bench rates corpus clean
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -42,6 +42,12 @@ bench: $(READY)
 # How often the checks err on the corpora of right and wrong implementations; the report shows the result.
 rates: $(READY)
 	$(BIN)/python -m tests.rates
+
+# False alarms over PyTorch's own operators, outside of the tests: half an hour. The operator database needs one
+# more package.
+corpus: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,corpus]" "$(TORCH)"
+	$(BIN)/python -m benchmarks.oracle.operators
 
 # PyTorch comes first and alone. It and the other versions are fixed, so that findings are those of the known
 # list: another NumPy or Hypothesis computes and draws other numbers.
