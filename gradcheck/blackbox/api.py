@@ -165,6 +165,9 @@ def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: 
     kinds = {_kind(item) for item in _items((inputs, keywords))} - {""}
     if _is_module(f):
         return "torch"
+    if kinds == {"jax", "numpy"} or (kinds == {"numpy"} and vjp is None and _is_of_jax(f)):
+        # JAX takes arrays of NumPy as its own.
+        return "jax"
     if len(kinds) > 1:
         raise UsageError(f"inputs of several frameworks: {', '.join(sorted(kinds))}; convert them to one")
     if kinds == {"numpy"} and vjp is None:
@@ -201,6 +204,11 @@ def _kind(item: Any) -> str:
     return ""
 
 
+def _is_of_jax(f: Any) -> bool:
+    owners = (getattr(f, "__module__", None) or "", type(f).__module__)
+    return any(name.partition(".")[0] in ("jax", "jaxlib") for name in owners)
+
+
 def _is_module(f: Any) -> bool:
     return any(
         owner.__module__.startswith("torch.nn") and owner.__name__ == "Module" for owner in type(f).__mro__
@@ -216,6 +224,8 @@ def _subject(
     parameters: bool,
     watched: bool,
 ) -> Any:
+    if vjp is not None and kind in ("torch", "jax"):
+        raise UsageError(f"vjp: is for NumPy functions; the gradients of {kind} come from {kind} itself")
     if kind == "torch":
         from gradcheck.blackbox.frameworks import TorchSubject
 

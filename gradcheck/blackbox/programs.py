@@ -152,14 +152,15 @@ def jax_program(f: Any, function: Any, arguments: Any) -> Callable[[Problem], st
         if not _writable(function, problem):
             return ""
         active = [n for n, leaf in zip(names, function.leaves, strict=True) if leaf.active]
-        wide = problem.format == "float64"
+        fmt = function.format if problem.format == "float64" else problem.format
+        wide = fmt == "float64"
         lines = [
             "import jax",
             *(['jax.config.update("jax_enable_x64", True)'] if wide else []),
             *where(f).splitlines(),
             "def numbers(text, shape):",
             "    values = [float.fromhex(word) for word in text.split()]",
-            f'    return jax.numpy.array(values, dtype="{problem.format}").reshape(shape)',
+            f'    return jax.numpy.array(values, dtype="{fmt}").reshape(shape)',
             *_assigned(function, names, problem, "jax.numpy.array"),
             f"def outputs({', '.join(active)}):",
             f"    y = f({arguments.source(names)})",

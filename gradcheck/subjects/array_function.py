@@ -134,7 +134,7 @@ class ArrayFunction:
         made, start, lead = [], 0, flat.shape[:-1]
         for output in self._outputs:
             part = flat[..., start : start + output.size]
-            made.append(part.reshape(*lead, *output.shape).astype(output.dtype))
+            made.append(part.reshape((*lead, *output.shape)).astype(output.dtype))
             start += output.size
         return made
 
@@ -192,7 +192,7 @@ class ArrayFunction:
             else replace(leaf, array=resample(leaf.array, shape, rng, leaf.draw))
             for leaf, shape in zip(self.leaves, shapes, strict=True)
         )
-        new = replace(self, leaves=made)
+        new = replace(self, leaves=_indices_within(self.leaves, made))
         _ = new.size
         return new
 
@@ -276,6 +276,25 @@ class ArrayFunction:
                     f"vjp: the gradient of {axes.name} has shape {np.shape(g)}, not {axes.shape}"
                 )
         return found
+
+
+def _indices_within(before: tuple[Place, ...], after: tuple[Place, ...]) -> tuple[Place, ...]:
+    """Return the places with whole numbers made smaller that may point behind the end of a shortened axis."""
+    lengths = [
+        pair
+        for old, new in zip(before, after, strict=True)
+        if old.active and old.array.ndim == new.array.ndim
+        for pair in zip(old.array.shape, new.array.shape, strict=True)
+    ]
+    made = []
+    for place in after:
+        array = place.array
+        if array.dtype.kind in "iu" and array.size and array.min() >= 0 and place.draw is None:
+            largest = int(array.max())
+            shorter = [new for old, new in lengths if new <= largest < old and new > 0]
+            place = replace(place, array=array % min(shorter)) if shorter else place
+        made.append(place)
+    return tuple(made)
 
 
 def is_floating(dtype: Any) -> bool:

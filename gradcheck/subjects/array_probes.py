@@ -17,6 +17,11 @@ from gradcheck.subjects.function import CallFailed, Point, Vector, raised_by
 from gradcheck.subjects.probing import Found, signed
 
 
+def same_numbers(function: ArrayFunction) -> float:
+    """Return to how much two ways to the same numbers agree, in the format of the function."""
+    return max(1e-9, 2.0**8 * function.roundoff)
+
+
 def gradients_along(function: ArrayFunction, point: Point, flat: Vector) -> list[Vector]:
     """Return the gradients of a cotangent, those that are missing as zeros."""
     return _flat(function, function.gradient_arrays(function.arrays(point), function.parts(flat)))
@@ -51,7 +56,7 @@ def linear(
 
 def cotangents(function: ArrayFunction, point: Point, seed: int) -> Found:
     """The pull-back is linear in its cotangent, leaves it alone and does not care how it lies in memory."""
-    found = Found()
+    found = Found(same=same_numbers(function))
     first = signed(seed, function.size)
     linear(function, point, seed, found, lambda flat: gradients_along(function, point, flat))
     scale = [np.abs(g) for g in gradients_along(function, point, first)]
@@ -81,7 +86,7 @@ def cotangents(function: ArrayFunction, point: Point, seed: int) -> Found:
 
 def layouts(function: ArrayFunction, point: Point, seed: int) -> Found:
     """The same numbers in other memory give the same outputs and gradients."""
-    found = Found()
+    found = Found(same=same_numbers(function))
     flat = signed(seed, function.size)
     values, base = joined(function.results(function.arrays(point))), gradients_along(function, point, flat)
     for k, place in enumerate(function.active):
@@ -112,7 +117,7 @@ def state(
 
     `around` is what `surroundings` was before the function was called for the first time.
     """
-    found = Found()
+    found = Found(same=same_numbers(function))
     arrays = function.arrays(point)
     before = [np.array(a) for a in arrays]
     kept = function.results(arrays)

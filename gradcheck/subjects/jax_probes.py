@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck.subjects.array_function import ArrayFunction, joined
-from gradcheck.subjects.array_probes import linear, repeated_calls
+from gradcheck.subjects.array_probes import linear, repeated_calls, same_numbers
 from gradcheck.subjects.function import Point, Vector, one, raised_by
 from gradcheck.subjects.jax_function import moving, wide
 from gradcheck.subjects.probing import Found, signed
@@ -41,7 +41,7 @@ def _run(call: Callable[..., Any], *arguments: Any) -> Any:
 
 def cotangents(function: ArrayFunction, point: Point, seed: int) -> Found:
     """The pull-back is linear in its cotangent."""
-    found = Found()
+    found = Found(same=same_numbers(function))
     linear(function, point, seed, found, lambda flat: _gradients(function, point, flat))
     return found
 
@@ -50,7 +50,7 @@ def subsets(function: ArrayFunction, point: Point, seed: int) -> Found:
     """Each input alone is differentiated; its gradient is the one that it has together with the others."""
     import jax
 
-    found = Found()
+    found = Found(same=same_numbers(function))
     flat = signed(seed, function.size)
     base = _gradients(function, point, flat)
     if len(base) < 2:
@@ -76,7 +76,7 @@ def forward_mode(function: ArrayFunction, point: Point, seed: int) -> Found:
     """Forward mode and reverse mode are adjoint: v·(J d) = (v·J)·d for each input."""
     import jax
 
-    found = Found()
+    found = Found(same=same_numbers(function))
     flat = signed(seed, function.size)
     base = _gradients(function, point, flat)
     with wide(function.arrays(point)):
@@ -104,7 +104,7 @@ def batched(function: ArrayFunction, point: Point, seed: int) -> Found:
     """Values and gradients under vmap, over cotangents and over examples, are those of a loop."""
     import jax
 
-    found = Found()
+    found = Found(same=same_numbers(function))
     flats = np.stack([signed(seed + k, function.size) for k in range(4)])
     names = [axes.name for axes in function.inputs]
     alone = [_gradients(function, point, flat) for flat in flats]
@@ -162,7 +162,7 @@ def second_cotangent(function: ArrayFunction, point: Point, seed: int) -> Found:
     """The gradient is linear in its cotangent and carries a gradient to it: J times a direction."""
     import jax
 
-    found = Found()
+    found = Found(same=same_numbers(function))
     flat = signed(seed, function.size)
     directions = [signed(seed + 7 + k, axes.size) for k, axes in enumerate(function.inputs)]
     with wide(function.arrays(point)):
@@ -194,7 +194,7 @@ def state(
     function: ArrayFunction, point: Point, other: Point, seed: int, around: dict[str, Any] | None = None
 ) -> Found:
     """Calls leave the process alone and repeat themselves, also as compiled programs."""
-    found = Found()
+    found = Found(same=same_numbers(function))
     repeated_calls(function, point, other, seed, around or surroundings(), surroundings, found)
     _compiled(function, point, other, found)
     return found

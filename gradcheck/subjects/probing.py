@@ -24,9 +24,10 @@ class Fault:
 
 @dataclass
 class Found:
-    """What a probe saw."""
+    """What a probe saw. Numbers that agree to `same` of their size are the same."""
 
     compared: int = 0
+    same: float = _SAME
     faults: list[Fault] | None = None
     notes: list[str] | None = None
 
@@ -52,7 +53,7 @@ class Found:
             if scale is not None:
                 size = np.maximum(size, scale)
             off = np.abs(got - expected)
-            fits = (off <= _SAME * size) | (got == expected) | (np.isnan(got) & np.isnan(expected))
+            fits = (off <= self.same * size) | (got == expected) | (np.isnan(got) & np.isnan(expected))
         if not fits.all():
             worst = int(np.argmax(np.where(fits, -1.0, np.where(np.isfinite(off), off, np.inf))))
             self.faults.append(Fault(what, float(got.flat[worst]), float(expected.flat[worst])))
