@@ -20,7 +20,7 @@ LAYERS = (
     ("arithmetic",),
     ("formulas",),
     ("oracles", "article", "laws"),
-    ("subjects", "cases", "compare"),
+    ("subjects", "cases", "families", "compare"),
     ("checks", "runner", "blackbox", "evidence", "known", "encoding", "files"),
     ("flow",),
     ("report",),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradcheck import cases
+from gradcheck import cases, families
 from gradcheck.checks.examine import examine, near_constant
 from gradcheck.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, widen
 from gradcheck.formulas import get_formula
@@ -20,36 +20,36 @@ SEEDS = (0, 1, 77, 2**32 - 1)
 
 
 @pytest.mark.parametrize("fmt", FORMATS, **BY_NAME)
-@pytest.mark.parametrize("family", cases.FAMILIES)
+@pytest.mark.parametrize("family", families.FAMILIES)
 def test_a_family_gives_finite_numbers_of_the_format(family, fmt):
     for seed in SEEDS:
-        values = cases.build(family, seed, 500, fmt, (0.0, 6.0, -1.0))
+        values = families.build(family, seed, 500, fmt, (0.0, 6.0, -1.0))
         assert values.shape == (500,)
         assert np.isfinite(values).all()
         assert (fmt.round(values) == values).all()
 
 
-@pytest.mark.parametrize("family", cases.FAMILIES)
+@pytest.mark.parametrize("family", families.FAMILIES)
 def test_a_family_is_the_same_for_the_same_seed_and_another_for_another(family):
-    one, same, other = (cases.build(family, seed, 300, FLOAT32, (0.0,)) for seed in (5, 5, 6))
+    one, same, other = (families.build(family, seed, 300, FLOAT32, (0.0,)) for seed in (5, 5, 6))
     assert one.tobytes() == same.tobytes()
     assert one.tobytes() != other.tobytes()
 
 
-@pytest.mark.parametrize("family", cases.FAMILIES)
+@pytest.mark.parametrize("family", families.FAMILIES)
 def test_a_family_varies(family):
-    values = cases.build(family, 3, 600, FLOAT64, (0.0, 1.0))
+    values = families.build(family, 3, 600, FLOAT64, (0.0, 1.0))
     assert np.unique(values).size > 20 and not near_constant(values)
 
 
 def test_families_reach_where_they_say():
-    log = np.abs(cases.build("log-uniform", 1, 2000, FLOAT32, ()))
+    log = np.abs(families.build("log-uniform", 1, 2000, FLOAT32, ()))
     assert log.min() < FLOAT32.least_normal and log.max() > FLOAT32.largest / 2**8
-    tiny = cases.build("subnormal", 1, 2000, FLOAT32, ())
+    tiny = families.build("subnormal", 1, 2000, FLOAT32, ())
     assert (np.abs(tiny) < FLOAT32.least_normal).any() and (np.abs(tiny) <= 4 * FLOAT32.least_normal).all()
-    near = cases.build("kinks", 1, 2000, FLOAT32, (6.0,))
+    near = families.build("kinks", 1, 2000, FLOAT32, (6.0,))
     assert (near == 6.0).any() and (near == 6 + FLOAT32.ulp(6.0)).any() and (near == 0).any()
-    shifted = cases.build("offset", 4, 2000, FLOAT64, ())
+    shifted = families.build("offset", 4, 2000, FLOAT64, ())
     assert abs(shifted.mean()) > shifted.std()
 
 
@@ -69,12 +69,12 @@ def test_special_values_are_placed_and_counted():
     relu6 = get_formula("relu6")
     for case in drawn(cases.elementwise(relu6, FLOAT32, 200)):
         x = widen(case.inputs[0])
-        for point in cases.special_values(FLOAT32):
+        for point in families.special_values(FLOAT32):
             same = np.isnan(x) if math.isnan(point) else (x == point) & (np.signbit(x) == np.signbit(point))
             assert same.any(), point
-        for point in (*cases.ROUND_NUMBERS, 6.0, 6 + FLOAT32.ulp(6.0), 6 - FLOAT32.ulp(6.0)):
+        for point in (*families.ROUND_NUMBERS, 6.0, 6 + FLOAT32.ulp(6.0), 6 - FLOAT32.ulp(6.0)):
             assert (x == point).any(), point
-        assert case.specials >= 9 + len(cases.ROUND_NUMBERS)
+        assert case.specials >= 9 + len(families.ROUND_NUMBERS)
     for case in drawn(cases.elementwise(relu6, FLOAT32, 200, specials=False), 5):
         assert case.specials == 0 and np.isfinite(case.inputs[0]).all()
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradcheck import cases, checks, formulas
+from gradcheck import cases, checks, families, formulas
 from gradcheck.arithmetic.rounded import Model
 from gradcheck.compare import within
 from gradcheck.errors import UnsupportedType, UsageError
@@ -50,7 +50,7 @@ def case_of(numbers: Any, fmt: Format = FLOAT64, *others: Any) -> Case:
 
 
 def ordinary(fmt: Format = FLOAT64, size: int = 65) -> Case:
-    return case_of(cases.build("plain", 3, size, fmt, ()), fmt)
+    return case_of(families.build("plain", 3, size, fmt, ()), fmt)
 
 
 def faulty(formula: str, fmt: Format, order: str, change: Change) -> Implementation:
@@ -213,7 +213,7 @@ def flush(numbers: Array, fmt: Format) -> Array:
 
 
 def subnormal(fmt: Format) -> Case:
-    return case_of(cases.build("subnormal", 11, 64, fmt, ()), fmt)
+    return case_of(families.build("subnormal", 11, 64, fmt, ()), fmt)
 
 
 @every_format
@@ -466,7 +466,7 @@ def test_23_a_layout_that_is_read_wrongly(name: str, order: str) -> None:
 
 
 def test_23_channels_last_read_as_channels_first() -> None:
-    x = cases.build("plain", 3, 12, FLOAT64, ()).reshape(3, 4)
+    x = families.build("plain", 3, 12, FLOAT64, ()).reshape(3, 4)
     case = case_of(x, FLOAT64, [0.1, 0.2, 0.3, 0.4])
 
     def memory_order(inner: Change, inputs: tuple[Array, ...], options: Options) -> Array:

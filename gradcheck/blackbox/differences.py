@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from gradcheck.subjects.function import Function, Point, Vector, repeated
 
+Rows = slice | list[int] | NDArray[np.int64]
+
 POINT_BITS = 32
 # Exponents of the steps. The first is for functions that round coarsely inside.
 LADDER = (3, 6, 10, 14, 18)
@@ -99,17 +101,80 @@ def _along(
     batch[place] = moved.reshape(2 * levels * count, -1)
     outputs = function.values(tuple(batch)).reshape(2, levels, count, function.size)
     with np.errstate(all="ignore"):
-        return _best(outputs, steps, function.roundoff, noise)
+        return _best(outputs, steps[:, None, None], function.roundoff, noise)
 
 
 def _best(outputs: Vector, steps: Vector, roundoff: float, noise: Vector | float) -> Slope:
     """Choose, element by element, the Richardson value with the smallest estimated error."""
     up, down = outputs
-    central = (up - down) / (2 * steps[:, None, None])
+    central = (up - down) / (2 * steps)
     size = np.maximum(np.abs(up), np.abs(down))
-    rounding = _ROUNDINGS * np.maximum(roundoff * size, noise) / steps[:, None, None]
-    better, apart = extrapolated(central, steps, 2)
+    rounding = _ROUNDINGS * np.maximum(roundoff * size, noise) / steps
+    better, apart = extrapolated(central, steps.ravel(), 2)
     return chosen(better, apart, rounding[1:])
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The derivatives along one direction: of both sides together, from the right, from the left."""
+
+    middle: Slope
+    right: Slope
+    left: Slope
+
+
+def sides(
+    function: Function,
+    point: Point,
+    place: int,
+    direction: Vector,
+    ladder: tuple[int, ...] = FINE,
+    noise: Vector | float = 0.0,
+    rows: Rows = slice(None),
+) -> Sides:
+    """Return the derivatives of the outputs at `rows` along one direction, and from either side of it."""
+    steps = np.exp2(-np.array(ladder, dtype=float))
+    shifts = np.concatenate([[0.0], steps, -steps])
+    found = outputs_at(function, point, place, shifts, direction, rows)
+    base, up, down = found[:1], found[1 : 1 + len(steps)], found[1 + len(steps) :]
+    with np.errstate(all="ignore"):
+        middle = _best(np.stack([up, down]), steps[:, None], function.roundoff, noise)
+        right = _side(base, up, steps, function.roundoff, noise)
+        left = _side(base, down, -steps, function.roundoff, noise)
+    return Sides(middle, right, left)
+
+
+def _side(base: Vector, there: Vector, signed: Vector, roundoff: float, noise: Vector | float) -> Slope:
+    steps = np.abs(signed)[:, None]
+    quotient = (there - base) / signed[:, None]
+    size = np.maximum(np.abs(there), np.abs(base))
+    rounding = _ROUNDINGS * np.maximum(roundoff * size, noise) / steps
+    better, apart = extrapolated(quotient, np.abs(signed), 1)
+    slope = chosen(better, apart, rounding[1:])
+    return Slope(slope.value, slope.error, _jumps(base, there, roundoff))
+
+
+def _jumps(base: Vector, there: Vector, roundoff: float) -> NDArray[np.bool_]:
+    """Return which outputs change by the same amount however small the step: they jump at the point."""
+    moved = np.abs(there[-4:] - base)
+    rounding = 64 * roundoff * np.maximum(np.abs(there).max(axis=0), np.abs(base[0]))
+    still = moved.min(axis=0) > 0.9 * moved.max(axis=0)
+    return np.asarray(still & (moved.min(axis=0) > rounding))
+
+
+def outputs_at(
+    function: Function, point: Point, place: int, shifts: Vector, direction: Vector, rows: Rows = slice(None)
+) -> Vector:
+    """Return the outputs at `rows` where one input is shifted along a direction, (B, m) for B shifts."""
+    per = max(1, MOST_NUMBERS // max(1, sum(x.size for x in point) + function.size))
+    parts = []
+    for start in range(0, len(shifts), per):
+        some = shifts[start : start + per]
+        batch = repeated(point, len(some))
+        batch[place] = point[place] + some[:, None] * direction
+        with np.errstate(all="ignore"):
+            parts.append(function.values(tuple(batch))[:, rows])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def extrapolated(quotients: Vector, steps: Vector, power: int, orders: int = 1) -> tuple[Vector, Vector]:
@@ -134,15 +199,16 @@ def chosen(better: Vector, apart: Vector, rounding: Vector) -> Slope:
     levels = len(better)
     value = np.where(np.isfinite(better[0]), better[0], np.nan)
     least = np.full(value.shape, np.inf)
+    reach = _BEYOND * rounding
     for k in range(levels):
         # The finest has no finer neighbour; what diverges must not settle there.
         neighbour = better[k + 1] if k + 1 < levels else better[max(k - 1, 0)]
         change = np.abs(neighbour - better[k])
         if k + 1 == levels:
             change = np.maximum(change, apart[k])
-        for finer in range(k + 2, levels):
-            beyond = np.abs(better[finer] - better[k]) - _BEYOND * rounding[finer]
-            change = np.maximum(change, beyond)
+        if k + 2 < levels:
+            beyond = np.abs(better[k + 2 :] - better[k]) - reach[k + 2 :]
+            change = np.maximum(change, beyond.max(axis=0))
         error = change + rounding[k]
         # An error that is no number is not smaller than anything.
         take = (error < least) & np.isfinite(better[k])
@@ -151,76 +217,75 @@ def chosen(better: Vector, apart: Vector, rounding: Vector) -> Slope:
     return Slope(value, least)
 
 
-def one_sided(
-    function: Function,
-    point: Point,
-    place: int,
-    direction: Vector,
-    ladder: tuple[int, ...] = FINE,
-    noise: Vector | float = 0.0,
-) -> tuple[Slope, Slope]:
-    """Return the derivatives from the right and from the left along one direction, each (m,)."""
-    sides = []
-    for sign in (1.0, -1.0):
-        steps = np.exp2(-np.array(ladder, dtype=float))
-        batch = repeated(point, len(ladder) + 1)
-        batch[place][1:] = point[place] + sign * steps[:, None] * direction
-        with np.errstate(all="ignore"):
-            outputs = function.values(tuple(batch))
-            quotient = sign * (outputs[1:] - outputs[:1]) / steps[:, None]
-            size = np.maximum(np.abs(outputs[1:]), np.abs(outputs[:1]))
-            rounding = _ROUNDINGS * np.maximum(function.roundoff * size, noise) / steps[:, None]
-            better, apart = extrapolated(quotient, steps, 1)
-            slope = chosen(better, apart, rounding[1:])
-            sides.append(Slope(slope.value, slope.error, _jumps(outputs, function)))
-    return sides[0], sides[1]
-
-
-def _jumps(outputs: Vector, function: Function) -> NDArray[np.bool_]:
-    """Return which outputs change by the same amount however small the step: they jump at the point."""
-    moved = np.abs(outputs[-4:] - outputs[:1])
-    rounding = 64 * function.roundoff * np.abs(outputs).max(axis=0)
-    still = moved.min(axis=0) > 0.9 * moved.max(axis=0)
-    return np.asarray(still & (moved.min(axis=0) > rounding))
-
-
 def noise_of(
     function: Function,
     point: Point,
     place: int,
     direction: Vector,
     exponents: tuple[int, ...] = (-44, -34, -26, -18, -12),
+    rows: Rows = slice(None),
 ) -> tuple[Vector, NDArray[np.bool_]]:
-    """Return the noise of all outputs, (m,), from differences of high order on closely spaced points.
+    """Return the noise of the outputs at `rows` from differences of high order on closely spaced points.
 
     What is smooth vanishes in them, what is noise does not. Where the function stands still over the closest
     points it may round coarsely inside, and wider ones tell how coarsely; or it may be flat, and end there.
     The second result says where that is open. Source: Moré & Wild 2011, "Estimating computational noise".
     """
-    least = np.zeros(function.size)
-    open_ = np.ones(function.size, dtype=bool)
-    still = np.zeros(function.size, dtype=bool)
-    for exponent in exponents:
-        batch = repeated(point, _POINTS)
-        batch[place] = point[place] + np.arange(_POINTS)[:, None] * 2.0**exponent * direction
-        with np.errstate(all="ignore"):
-            values = function.values(tuple(batch))
-            levels = []
-            table = values
-            for order in range(1, 6):
-                table = np.diff(table, axis=0)
-                if order >= 3:
-                    gamma = math.factorial(order) ** 2 / math.factorial(2 * order)
-                    levels.append(np.sqrt(gamma * np.mean(table**2, axis=0)))
-            found = np.min(levels, axis=0)
-            steps = np.abs(np.diff(values, axis=0))
-            moves = (steps != 0).any(axis=0) & np.isfinite(found)
-            # Equal steps have no noise in their differences, and may be one coarse rounding each.
-            quantum = np.where(steps > 0, steps, np.inf).min(axis=0)
+    tables = _tables(function, point, place, direction, exponents, rows)
+    least = np.zeros(tables.shape[2])
+    open_ = np.ones(tables.shape[2], dtype=bool)
+    still = np.zeros(tables.shape[2], dtype=bool)
+    for number, values in enumerate(tables):
+        found, moves, quantum = _noise(values)
         take = open_ & moves
         least[take] = found[take]
-        if exponent != exponents[0]:
+        if number:
             still |= take
             least[take] = np.maximum(found, quantum)[take]
         open_ &= ~take
     return least, still
+
+
+def noise_at(
+    function: Function,
+    point: Point,
+    place: int,
+    direction: Vector,
+    exponents: tuple[int, ...],
+    rows: Rows = slice(None),
+) -> Vector:
+    """Return the largest noise over several spacings: at one of them coarse roundings do not look even."""
+    tables = _tables(function, point, place, direction, exponents, rows)
+    largest = np.zeros(tables.shape[2])
+    for values in tables:
+        found, moves, _ = _noise(values)
+        largest = np.maximum(largest, np.where(moves, found, 0.0))
+    return largest
+
+
+def _tables(
+    function: Function, point: Point, place: int, direction: Vector, exponents: tuple[int, ...], rows: Rows
+) -> Vector:
+    """Return the outputs on closely spaced points, (exponents, points, m)."""
+    spacing = np.exp2(np.array(exponents, dtype=float))
+    shifts = np.outer(spacing, np.arange(_POINTS)).ravel()
+    found = outputs_at(function, point, place, shifts, direction, rows)
+    return found.reshape(len(exponents), _POINTS, -1)
+
+
+def _noise(values: Vector) -> tuple[Vector, NDArray[np.bool_], Vector]:
+    """Return the noise of evenly spaced values (points, m), where they move at all, and the least move."""
+    with np.errstate(all="ignore"):
+        levels = []
+        table = values
+        for order in range(1, 6):
+            table = np.diff(table, axis=0)
+            if order >= 3:
+                gamma = math.factorial(order) ** 2 / math.factorial(2 * order)
+                levels.append(np.sqrt(gamma * np.mean(table**2, axis=0)))
+        found = np.min(levels, axis=0)
+        steps = np.abs(np.diff(values, axis=0))
+        moves = (steps != 0).any(axis=0) & np.isfinite(found)
+        # Equal steps have no noise in their differences, and may be one coarse rounding each.
+        quantum = np.where(steps > 0, steps, np.inf).min(axis=0)
+    return found, moves, quantum

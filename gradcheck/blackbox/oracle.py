@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.blackbox import jacobian, points, sizes
+from gradcheck.blackbox import domains, jacobian, points, sizes
+from gradcheck.blackbox.closely import Entry
 from gradcheck.blackbox.differences import rounded
 from gradcheck.blackbox.projection import signed
 from gradcheck.blackbox.seen import Problem, Seen
@@ -71,7 +72,7 @@ class Oracle:
     """One function under examination."""
 
     function: Resizable
-    limits: tuple[points.Domain | None, ...]
+    limits: tuple[domains.Domain | None, ...]
     seed: int
     clock: Clock
     probes: dict[str, Callable[..., Any]] = field(default_factory=dict)
@@ -200,7 +201,7 @@ class Oracle:
         return next(k for k, axes in enumerate(function.inputs) if axes.name == problem.place)
 
     @staticmethod
-    def _problem(function: Resizable, point: Point, family: str, what: str, entry: jacobian.Entry) -> Problem:
+    def _problem(function: Resizable, point: Point, family: str, what: str, entry: Entry) -> Problem:
         axes = function.inputs[entry.place]
         where = np.unravel_index(entry.column, axes.shape) if axes.shape else ()
         index = ", ".join(map(str, map(int, where)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradcheck.blackbox.differences import rounded
 from gradcheck.blackbox.domains import Domain
-from gradcheck.cases import build
+from gradcheck.families import build
 from gradcheck.formats import get_format
 from gradcheck.subjects.function import Axes, Point, Vector
 

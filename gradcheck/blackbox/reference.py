@@ -17,6 +17,7 @@ from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.blackbox.sizes import varied
 from gradcheck.errors import GradcheckError, UsageError
 from gradcheck.explain import code_for
+from gradcheck.families import FAMILIES, build
 from gradcheck.formats import Format, get_format
 from gradcheck.formulas import get_formula
 from gradcheck.records import Case, Cell, Evidence, Finding, Formula
@@ -254,14 +255,14 @@ def _cases(
 ) -> list[Case]:
     """Return cases of the formula in which its options are those of the function."""
     found: list[Case] = []
-    families = sorted(cases.FAMILIES)
+    families = sorted(FAMILIES)
     for seed in range(40 * count):
         if formula.elementwise:
             rng = np.random.default_rng([seed, 81])
             family = families[seed % len(families)]
             kinks = formula.kinks(**formula.complete(dict(fixed))) if formula.kinks else ()
             points_of = tuple(float(k) for k in kinks)
-            values = cases.build(family, int(rng.integers(2**31)), _ELEMENTS, fmt, points_of)
+            values = build(family, int(rng.integers(2**31)), _ELEMENTS, fmt, points_of)
             array = values.astype(fmt.dtype)
             found.append(
                 Case(family, fmt, (array,), cases.cotangents(seed, array.shape, fmt), dict(fixed), seed)

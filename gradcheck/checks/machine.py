@@ -21,10 +21,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gradcheck.cases import build, several_inputs
+from gradcheck.cases import several_inputs
 from gradcheck.checks.examine import examine, first_input
 from gradcheck.checks.trajectory import before, outcome, same, undefined
 from gradcheck.compare import breach
+from gradcheck.families import build
 from gradcheck.formats import FORMATS, Format, widen
 from gradcheck.records import VALUE, Array, Case, Evidence, Formula, Verdict
 from gradcheck.subjects.implementation import Implementation

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.cases import special_values
 from gradcheck.checks.examine import examine
 from gradcheck.checks.poisoned import kinds_of_answers
 from gradcheck.checks.semantics import semantics
+from gradcheck.families import special_values
 from gradcheck.formats import Format, widen
 from gradcheck.records import DERIVATIVE, VALUE, Case, Evidence, Formula
 from gradcheck.subjects.implementation import Implementation

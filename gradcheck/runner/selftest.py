@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradcheck.cases import cotangents, special_values
+from gradcheck.cases import cotangents
 from gradcheck.checks.examine import examine
 from gradcheck.errors import UntrustworthyError
+from gradcheck.families import special_values
 from gradcheck.formulas import get_formula
 from gradcheck.records import DERIVATIVE, VALUE, Array, Case, Options, Verdict
 from gradcheck.runner.answers import BAD, GOOD, Answer

@@ -1,25 +1,26 @@
-"""Implementations under test, each behind one small adapter. Importing this imports no framework."""
+"""Implementations under test, each behind one small adapter. Importing this imports no framework.
+
+The list of all subjects, with the formulas and strategies that it needs, is loaded when it is first asked
+for: a check of a user's function needs none of it.
+"""
 
 from __future__ import annotations
 
-from gradcheck.errors import unknown_name
+from typing import TYPE_CHECKING, Any
+
 from gradcheck.subjects.implementation import Implementation, Subject
-from gradcheck.subjects.jax import JAX
-from gradcheck.subjects.numpy import NUMPY
-from gradcheck.subjects.scipy import SCIPY
-from gradcheck.subjects.torch import CPU, CUDA
-from gradcheck.subjects.torch_optim import FOREACH, FUSED, LOOP
-from gradcheck.subjects.torch_schedules import SCHEDULES
 
-SUBJECTS: tuple[Subject, ...] = (NUMPY, SCIPY, CPU, CUDA, JAX, LOOP, FOREACH, FUSED, SCHEDULES)
+if TYPE_CHECKING:
+    from gradcheck.subjects.registry import SUBJECTS, get_subject
 
 
-def get_subject(name: str) -> Subject:
-    """Return the subject called `name`; an unknown name is a `UsageError` that offers the closest ones."""
-    for candidate in SUBJECTS:
-        if candidate.name == name:
-            return candidate
-    raise unknown_name("subject", name, (subject.name for subject in SUBJECTS))
+def __getattr__(name: str) -> Any:
+    """Load the list of subjects."""
+    if name not in ("SUBJECTS", "get_subject"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from gradcheck.subjects import registry
+
+    return getattr(registry, name)
 
 
 __all__ = ["SUBJECTS", "Implementation", "Subject", "get_subject"]

@@ -13,8 +13,8 @@ from scipy import special
 from gradcheck.arithmetic.ball import Ball, balls, precision, to_estimate
 from gradcheck.arithmetic.exact import PI, exact
 from gradcheck.arithmetic.mask import Mask
-from gradcheck.cases import FAMILIES, build
 from gradcheck.errors import Undecided, Unsupported
+from gradcheck.families import FAMILIES, build
 from gradcheck.formats import FLOAT64
 from gradcheck.formulas import CATALOGUE
 from gradcheck.oracles import second_truth

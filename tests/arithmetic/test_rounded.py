@@ -15,8 +15,8 @@ from gradcheck.arithmetic.ball import balls, precision, to_estimate
 from gradcheck.arithmetic.exact import exact
 from gradcheck.arithmetic.plain import evaluate
 from gradcheck.arithmetic.rounded import Model, Rounded, lift, rounded
-from gradcheck.cases import FAMILIES, build
 from gradcheck.errors import Unsupported
+from gradcheck.families import FAMILIES, build
 from gradcheck.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, FORMATS, Format, widen
 from gradcheck.formulas import CATALOGUE
 from gradcheck.oracles.truth import Query, bounds, texts, truths

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradcheck.cases import special_values
 from gradcheck.checks import special
 from gradcheck.checks.special import table
+from gradcheck.families import special_values
 from gradcheck.formats import FLOAT16, FLOAT32, FORMATS
 from gradcheck.formulas import get_formula
 from gradcheck.records import Case, Verdict

@@ -360,7 +360,7 @@ def test_gradient_descent_in_numpy_passes_and_its_liars_do_not() -> None:
 
 
 def test_the_families_hold_no_zero_where_epsilon_may_be_zero() -> None:
-    from gradcheck.cases import build
+    from gradcheck.families import build
 
     for family in FAMILIES:
         for fmt in (FLOAT32, FLOAT64):

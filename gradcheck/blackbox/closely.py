@@ -1,0 +1,266 @@
+"""One suspicious entry of a Jacobian, looked at with everything that differences can tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gradcheck.blackbox import differences
+from gradcheck.subjects.function import Function, Point, Vector, one
+
+# An entry is wrong beyond so many error estimates. What agrees to so much is not looked at further: it is far
+# below what has to be seen, 1e-7 of the largest entry, and far above the rounding of a float64 gradient.
+CLOSE = 10.0
+RELATIVE = 1e-9
+# An estimate is no estimate if its error exceeds this share of the entry, or of the largest entry.
+KNOWN = 1e-3
+_SHARP = 0.03
+# Below this, products of what enters an entry are no normal numbers.
+_TINY = 1e-290
+_NEARBY = 128
+# Beyond so many bounds an entry is wrong whatever the function does closer to the point.
+_PLAIN = 1e-3
+_UNSEEN = 2.0**-49
+_ROUGH, _FAR = (-15, -17, -19, -21, -23), (-7, -8, -9, -11)
+_CALM = (4, 10, 16, 22, 28, 34, 40)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a Jacobian that is wrong: d output[row] / d input[column]."""
+
+    place: int
+    column: int
+    row: int
+    got: float
+    expected: float
+    error: float
+    bound: float
+    kink: bool = False
+    together: bool = False
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An entry under suspicion; `largest` is the largest of its Jacobian, `floor` what is always allowed."""
+
+    function: Function
+    point: Point
+    place: int
+    column: int
+    row: int
+    largest: float = 0.0
+    floor: float = 0.0
+
+    @cached_property
+    def size(self) -> float:
+        """The size that steps of this element are measured by."""
+        return float(differences.step_sizes(self.point[self.place])[self.column])
+
+    @cached_property
+    def direction(self) -> Vector:
+        """The step of this element alone."""
+        direction = np.zeros(self.point[self.place].size)
+        direction[self.column] = self.size
+        return direction
+
+    @cached_property
+    def base(self) -> float:
+        """The output at the point."""
+        return float(one(self.function, self.point)[self.row])
+
+    @cached_property
+    def natural(self) -> float:
+        """The slope of an output that moves by its own size when the element does."""
+        return abs(self.base) / self.size
+
+    @cached_property
+    def noisy(self) -> tuple[float, bool]:
+        """The noise of the output, and whether it stands still over the closest points."""
+        noise, still = differences.noise_of(*self._line, rows=[self.row])
+        return float(noise[0]), bool(still[0])
+
+    def noise_at(self, exponents: tuple[int, ...]) -> float:
+        """Return the largest noise of the output over several spacings."""
+        return float(differences.noise_at(*self._line, exponents, rows=[self.row])[0])
+
+    @property
+    def _line(self) -> tuple[Function, Point, int, Vector]:
+        return self.function, self.point, self.place, self.direction
+
+    def gradient(self, point: Point) -> float:
+        """Return the entry as the gradient has it at a point."""
+        hot = np.zeros((1, self.function.size))
+        hot[0, self.row] = 1.0
+        found = self.function.gradients(point, hot)[self.place]
+        return 0.0 if found is None else float(found[0, self.column])
+
+    @cached_property
+    def got(self) -> tuple[float, float]:
+        """The entry as the gradient has it, and how far it moves when the inputs do by few ULPs."""
+        rng = np.random.default_rng(self.column)
+        value = self.gradient(self.point)
+        spread = 0.0
+        for _ in range(3):
+            moved = tuple(x * (1 + rng.integers(-4, 5, x.size) * 2.0**-52) for x in self.point)
+            there = self.gradient(moved)
+            if math.isfinite(there):
+                spread = max(spread, abs(there - value))
+        return value, spread
+
+    def reading(self, noise: float, ladder: tuple[int, ...]) -> Reading | None:
+        """Return what differences say about the entry; None where the output jumps."""
+        found = differences.sides(*self._line, ladder, noise, rows=[self.row])
+        right, left = found.right, found.left
+        if right.jump is not None and left.jump is not None and (right.jump[0] or left.jump[0]):
+            return None
+        with np.errstate(all="ignore"):
+            value = float(found.middle.value[0]) / self.size
+            error = float(found.middle.error[0]) / self.size
+            up, down = float(right.value[0]) / self.size, float(left.value[0]) / self.size
+            apart = float(right.error[0] + left.error[0]) / self.size
+            kink = abs(up - down) > CLOSE * apart + RELATIVE * max(abs(up), abs(down))
+        low, high = (min(up, down), max(up, down)) if kink else (value, value)
+        return Reading(low, high, apart if kink else error, kink)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What differences say about one entry: the range of slopes, and the error of its ends."""
+
+    low: float
+    high: float
+    error: float
+    kink: bool
+
+
+def look(suspect: Suspect) -> tuple[Entry | None, bool]:
+    """Judge one entry with long ladders of steps; return it if it is wrong, and whether that is known."""
+    if suspect.column < 0:
+        return None, True
+    got, _ = suspect.got
+    if not math.isfinite(got) and not _settled(suspect):
+        return None, False
+    entry, agrees = None, False
+    for noise, ladder in _ways(suspect):
+        reading = suspect.reading(noise, ladder)
+        if reading is None:
+            return None, True
+        found, sure = _judged(suspect, reading)
+        if found is None and sure:
+            return None, True
+        agrees |= found is None
+        entry = entry or found
+    if agrees or entry is None:
+        return None, False
+    if entry.expected == 0 and abs(got) * suspect.size < _UNSEEN:
+        # It stands still, as it would if it moved so little beside a number of the order of one.
+        return None, False
+    vague = math.isfinite(got) and entry.bound > _PLAIN * entry.error
+    if vague and not _resolved(suspect, entry):
+        return None, False
+    if math.isfinite(got) and _nearby(suspect, entry.bound):
+        return None, True
+    return entry, True
+
+
+def _ways(suspect: Suspect) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Yield noises and ladders that an entry is held to, any of them.
+
+    A function that stands still close by rounds coarsely, or is flat; one that has another slope over far
+    steps rounds coarsely in a part of it, or bends.
+    """
+    noise, still = suspect.noisy
+    yield noise, differences.FINE
+    if still:
+        yield 0.0, differences.FINE
+    yield max(noise, suspect.noise_at(_ROUGH)), differences.COARSE
+    yield max(noise, suspect.noise_at(_FAR)), differences.FAR
+
+
+def _resolved(suspect: Suspect, entry: Entry) -> bool:
+    """Whether steps that the gradient itself calls short enough convict it as well.
+
+    Where the gradient changes within the steps that were taken, the function bends there, and coarse steps
+    may not see what happens at the point; finer ones may be lost in noise.
+    """
+    got, _ = suspect.got
+    calm = _CALM[-1] + 6
+    for exponent in reversed(_CALM):
+        apart = 0.0
+        for sign in (1.0, -1.0):
+            moved = list(suspect.point)
+            moved[suspect.place] = suspect.point[suspect.place] + sign * 2.0**-exponent * suspect.direction
+            there = suspect.gradient(tuple(moved))
+            apart = max(apart, abs(there - got)) if math.isfinite(there) else math.inf
+        if apart > 0.1 * entry.error:
+            break
+        calm = exponent
+    ladder = tuple(level for level in differences.FINE if level >= calm)
+    if calm == _CALM[0] or len(ladder) < 3:
+        return calm == _CALM[0]
+    reading = suspect.reading(suspect.noisy[0], ladder)
+    return reading is not None and _judged(suspect, reading)[0] is not None
+
+
+def _nearby(suspect: Suspect, bound: float) -> bool:
+    """Whether the gradient lies among the slopes at points close by that differ: an element of Clarke's set.
+
+    Where several elements are tied, the slopes along each axis can be equal, and none of them the slopes
+    beside the tie, of which any mean is a generalised gradient. Beside a point of smoothness all are alike.
+    """
+    function, point, place, column = suspect.function, suspect.point, suspect.place, suspect.column
+    rng = np.random.default_rng([column, suspect.row, 77])
+    moved = [x + rng.uniform(-1, 1, (_NEARBY, x.size)) * 2.0**-20 * differences.step_sizes(x) for x in point]
+    batch = [np.repeat(x, 4, axis=0) for x in moved]
+    steps = np.tile(np.array([1.0, -1.0, 0.25, -0.25]) * 2.0**-28, _NEARBY) * suspect.size
+    batch[place][:, column] += steps
+    taken = (batch[place][:, column] - np.repeat(moved[place][:, column], 4)).reshape(_NEARBY, 4)
+    with np.errstate(all="ignore"):
+        values = function.values(tuple(batch))[:, suspect.row].reshape(_NEARBY, 4)
+        wide = (values[:, 0] - values[:, 1]) / (taken[:, 0] - taken[:, 1])
+        fine = (values[:, 2] - values[:, 3]) / (taken[:, 2] - taken[:, 3])
+        noise = 64 * function.roundoff * np.abs(values).max() / (2.0**-30 * suspect.size)
+    slopes = fine[np.isfinite(fine) & (np.abs(fine - wide) <= 8 * noise + 1e-4 * np.abs(fine))]
+    if len(slopes) < 3:
+        return False
+    got, _ = suspect.got
+    low, high = float(slopes.min()), float(slopes.max())
+    apart = high - low > 16 * noise + 1e-3 * max(abs(low), abs(high))
+    slack = 4 * noise + 1e-5 * max(abs(low), abs(high)) + bound
+    return bool(apart and low - slack <= got <= high + slack)
+
+
+def _settled(suspect: Suspect) -> bool:
+    """Whether all outputs have finite slopes along an element: elsewhere it has no gradient to be wrong."""
+    found = differences.sides(suspect.function, suspect.point, suspect.place, suspect.direction)
+    slope, right, left = found.middle, found.right, found.left
+    with np.errstate(all="ignore"):
+        base = np.abs(one(suspect.function, suspect.point))
+        sure = slope.error <= _SHARP * np.maximum(np.abs(slope.value), base)
+        finite = np.isfinite(right.error) & np.isfinite(left.error)
+        apart = finite & (right.error + left.error <= _SHARP * (np.abs(right.value) + np.abs(left.value)))
+    return bool((sure | apart).all())
+
+
+def _judged(suspect: Suspect, reading: Reading) -> tuple[Entry | None, bool]:
+    got, own = suspect.got
+    low, high, spread = reading.low, reading.high, reading.error
+    size = max(abs(low), abs(high))
+    with np.errstate(all="ignore"):
+        bound = CLOSE * (spread + own) + RELATIVE * size + suspect.floor + _TINY
+    if not (math.isfinite(spread) and math.isfinite(low) and math.isfinite(high)):
+        return None, False
+    off = max(low - got, got - high, 0.0) if math.isfinite(got) else math.inf
+    if not off > bound:
+        return None, bound - suspect.floor <= KNOWN * max(size, suspect.largest, suspect.natural)
+    # An error estimate that is not small against what it would prove convicts nobody.
+    proven = max(off, size) if math.isfinite(got) else max(size, suspect.natural)
+    if spread + (own if math.isfinite(got) else 0.0) > _SHARP * proven:
+        return None, False
+    expected = low if abs(got - low) <= abs(got - high) or not math.isfinite(got) else high
+    return Entry(suspect.place, suspect.column, suspect.row, got, expected, off, bound, reading.kink), True
