@@ -173,7 +173,10 @@ def _basis(x: Array) -> tuple[Array, Array]:
     if x.shape[1] > 1:
         q, r = np.linalg.qr(np.swapaxes(x, 1, 2))
         return q, r
-    norm = np.sqrt(np.sum(np.square(x), axis=2, keepdims=True))
+    # Scaled by the largest entry: squares overflow and underflow long before the entries do.
+    largest = np.max(np.abs(x), axis=2, keepdims=True)
+    shares = x / np.where(largest > 0, largest, 1)
+    norm = largest * np.sqrt(np.sum(np.square(shares), axis=2, keepdims=True))
     first = np.zeros_like(x)
     first[:, :, 0] = 1
     return np.swapaxes(np.where(norm > 0, x / np.where(norm > 0, norm, 1), first), 1, 2), norm

@@ -159,7 +159,7 @@ def _backward(network: Network, origin: Source, layers: list[_Layer], fmt: Forma
         inputs, z, slope = store(layer.x), store(layer.z), store(layer.slope)
         if layer.branch is None:
             gz = store(normalised_vjp(network.norm, z, g))
-            yield square, np.log(layer.maps.weight_square(inputs, gz)) + 2 * scale, shares
+            yield square, _weight(layer.maps, inputs, gz, scale), shares
             if place:
                 below = layers[place - 1]
                 back = _dropped(store(layer.maps.backward(inputs, gz)), below.mask, network.keep, store)
@@ -168,8 +168,15 @@ def _backward(network: Network, origin: Source, layers: list[_Layer], fmt: Forma
             branch = store(layer.branch.backward(inputs, store(network.branch_scale * g)))
             gy = store(_dropped(branch, layer.mask, network.keep, store) * slope)
             gz = store(normalised_vjp(network.norm, z, gy))
-            yield square, np.log(layer.maps.weight_square(inputs, gz)) + 2 * scale, shares
+            yield square, _weight(layer.maps, inputs, gz, scale), shares
             g = store(g + store(layer.maps.backward(inputs, gz)))
+
+
+def _weight(maps: Maps, x: Array, g: Array, scale: Array) -> Array:
+    """Return ln ‖∂/∂W‖² per network, both factors scaled by their largest entries."""
+    inputs, above = rescaled(x, scale)
+    back, above = rescaled(g, above)
+    return np.asarray(np.log(maps.weight_square(inputs, back)) + 2 * above)
 
 
 def _dropped(x: Array, mask: Array | None, keep: float, store: Callable[[Array], Array]) -> Array:

@@ -120,14 +120,15 @@ def window(gradient: Array, forward: Array, readout: int = READOUT) -> tuple[int
     return (start, last) if last - start >= 2 else (0, last)
 
 
-def summarise(gradient: Array, forward: Array, broken: Array | None = None) -> Statistics:
+def summarise(gradient: Array, forward: Array) -> Statistics:
     """Return the statistics of ln ‖g‖² of every layer and network.
 
-    A network is dead if some layer's gradient is exactly zero, broken if one is infinite or NaN (or if the
-    caller says so); both are left out of everything but the counts and, the dead ones, the factor.
+    A network is dead if some layer's gradient is exactly zero, broken if one is infinite or NaN, or the
+    values of some layer (`forward`, ln of their mean square) are; both are left out of everything but the
+    counts and, the dead ones, the factor.
     """
-    failed = np.any(np.isnan(gradient) | (gradient == np.inf), axis=0)
-    failed = failed if broken is None else failed | broken
+    rows = np.concatenate([gradient, forward])
+    failed = np.any(np.isnan(rows) | (rows == np.inf), axis=0)
     dead = np.any(gradient == -np.inf, axis=0) & ~failed
     live = ~dead & ~failed
     r = gradient[:, live]

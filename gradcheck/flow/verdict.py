@@ -210,16 +210,17 @@ def _departure(
     """Compare with a law that holds at this width; a limit of wide layers is judged at two widths instead."""
     if predicted is None or not predicted.log_exact:
         return
-    expected, error = expected_rate(predicted, statistics), predicted.log_error + ROUNDING
-    if not surely_differs(statistics.rate, expected, error):
-        return
     live = np.all(np.isfinite(trace.gradient), axis=0)
-    at = departure(trace.gradient[:, live], expected_steps(predicted, len(names)), error)
+    gradient, steps = trace.gradient[:, live], expected_steps(predicted, len(names))
+    at = departure(gradient, steps, predicted.log_error + ROUNDING)
+    if at is None:
+        return
+    seen = over_networks(gradient[at] - gradient[-1])
     yield FlowFinding(
         "FLOW-DEPARTS",
-        f"ln ‖g‖² changes by {statistics.rate.value:+.4g} ± {statistics.rate.error:.2g} per layer, "
-        f"the law says {expected:+.4g}",
-        "" if at is None else names[at],
+        f"from {names[-1]} to {names[at]} ln ‖g‖² changes by {seen.value:+.4g} ± {seen.error:.2g}, "
+        f"the law says {math.fsum(steps[at:]):+.4g}",
+        names[at],
     )
 
 
