@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.oracle import layouts, witness
+from benchmarks.oracle import explaining_calls, layouts, witness
 from benchmarks.oracle.explanation import (
     CONVENTION,
     DEFECT,
@@ -49,16 +49,37 @@ def _explain(
         return refused(f, call.tensors)
     if failed := reported(f, sample, call.tensors):
         return Explanation(CONVENTION, failed)
-    if check == "layouts":
-        return by_layout(f, call.tensors)
-    if check == "formats":
-        return Explanation(UNEXPLAINED, "no witness for narrow formats")
+    found = _measured(f, call, check, message)
+    if found.kind == UNEXPLAINED:
+        lost = any_overwritten(f, call.tensors)
+        found = Explanation(CONVENTION, lost) if lost else collided(f, sample) or found
+    return found
+
+
+def _measured(f: Callable[..., Any], call: Call, check: str, message: str) -> Explanation:
     if check == "second-order" and call.row >= 0:
         places = [k for k, t in enumerate(call.tensors) if t.requires_grad]
         return wrong_entry(second(f, places), call)
     if call.row >= 0:
         return wrong_entry(f, call)
-    return by_cotangent(f, call.tensors)
+    if "writes into" in message:
+        return explaining_calls.written(f, call.tensors)
+    ways = {
+        "layouts": explaining_calls.by_layout,
+        "formats": explaining_calls.by_format,
+        "forward": explaining_calls.by_forward,
+        "batched": explaining_calls.by_batch,
+    }
+    return ways.get(check, explaining_calls.by_cotangent)(f, call.tensors)
+
+
+def any_overwritten(f: Callable[..., Any], tensors: Sequence[Any]) -> str:
+    """Say whether any output holds one of several elements that are written to it."""
+    if all(t.is_floating_point() for t in tensors):
+        return ""
+    output = witness.value(f, tensors)
+    rows = torch.nonzero(output).reshape(-1).tolist()
+    return next((lost for row in rows[:200] if (lost := overwritten(f, tensors, row))), "")
 
 
 def _said(error: BaseException) -> str:
@@ -219,6 +240,8 @@ def overwritten(f: Callable[..., Any], tensors: Sequence[Any], row: int) -> str:
 def collided(f: Callable[..., Any], sample: Sequence[Any]) -> Explanation | None:
     """Explain a finding at other whole numbers than the sample's: repeated ones may overwrite each other."""
     places = [k for k, t in enumerate(sample) if t.dtype in (torch.int64, torch.int32) and t.numel() > 1]
+    if not places:
+        return None
     generator = torch.Generator().manual_seed(0)
     for attempt in range(20):
         tensors = [t.detach().clone().requires_grad_(t.requires_grad) for t in sample]
@@ -228,14 +251,11 @@ def collided(f: Callable[..., Any], sample: Sequence[Any]) -> Explanation | None
                 sample[k].dtype
             )
         try:
-            output = witness.value(f, tensors)
-            total = witness.gradients(f, tensors, torch.ones_like(output))
+            lost = any_overwritten(f, tensors)
         except Exception:
             continue
-        for row in range(min(len(output), 200)):
-            if output[row] != 0 and (lost := overwritten(f, tensors, row)):
-                return Explanation(CONVENTION, f"at other whole numbers (draw {attempt}) {lost}")
-        del total
+        if lost:
+            return Explanation(CONVENTION, f"at other whole numbers (draw {attempt}) {lost}")
     return None
 
 
@@ -277,79 +297,3 @@ def alone_of(tensors: Sequence[Any]) -> list[tuple[str, list[Any]]]:
         (f"input {k}", [t.detach().clone().requires_grad_(j == k) for j, t in enumerate(tensors)])
         for k in active
     ]
-
-
-def by_layout(f: Callable[..., Any], tensors: Sequence[Any]) -> Explanation:
-    """Explain an answer that depends on the memory that the same numbers lie in."""
-    worst: Explanation | None = None
-    for layout, laid in layouts.all_of(tensors):
-        plain = [t.detach().contiguous().clone().requires_grad_(t.requires_grad) for t in laid]
-        try:
-            here = witness.flat(f(*[t.detach() for t in laid]))
-            there = witness.value(f, plain)
-        except RuntimeError:
-            continue
-        if layouts.apart(here, there):
-            worst = Explanation(
-                DEFECT,
-                f"{layout}: values are {_few(here)}, of the same numbers laid out plainly {_few(there)}",
-            )
-        else:
-            cotangent = torch.ones_like(there)
-            got, expected = layouts.gradients(f, laid, cotangent), witness.gradients(f, plain, cotangent)
-            for k, (one, two) in enumerate(zip(got, expected, strict=True)):
-                if one is not None and two is not None and layouts.apart(one, two):
-                    worst = Explanation(DEFECT, _which(f, plain, k, one, two, layout))
-        if worst and layouts.addresses_memory(f):
-            return Explanation(
-                CONVENTION,
-                f"{worst.measured}; the operator's schema takes a storage_offset: it addresses memory",
-            )
-        if worst:
-            return worst
-    return Explanation(UNEXPLAINED, "no layout changes values or gradients in plain PyTorch")
-
-
-def _few(x: Any) -> str:
-    return (
-        "[" + ", ".join(f"{v:.6g}" for v in x.reshape(-1)[:4].tolist()) + (", …]" if x.numel() > 4 else "]")
-    )
-
-
-def _which(f: Callable[..., Any], plain: Sequence[Any], place: int, one: Any, two: Any, layout: str) -> str:
-    """Say which of two gradients of the sum of the outputs agrees with differences."""
-    column = int((one.reshape(-1) - two.reshape(-1)).abs().nan_to_num(math.inf).argmax())
-    slopes = witness.slopes(lambda *t: witness.flat(f(*t)).sum(), plain, place, column, 0)
-    laid, plainly = float(one.reshape(-1)[column]), float(two.reshape(-1)[column])
-    return (
-        f"{layout}: the gradient at [{column}] is {laid!r}, of the same numbers laid out plainly {plainly!r}; "
-        f"differences say {slopes.central!r} ± {slopes.error:.1e}"
-    )
-
-
-def by_cotangent(f: Callable[..., Any], tensors: Sequence[Any]) -> Explanation:
-    """Explain a gradient that does not follow its cotangent: against differences of the weighted outputs."""
-    output = witness.value(f, tensors)
-    generator = torch.Generator().manual_seed(3)
-    signs = torch.randint(0, 2, output.shape, generator=generator, dtype=torch.float64) * 2 - 1
-    weights = signs * (0.5 + torch.rand(output.shape, generator=generator, dtype=torch.float64) / 2)
-    for factor in (1.0, 2.0**-30, 2.0**30, 3.0):
-        found = witness.gradients(f, tensors, weights * factor)
-        for place, gradient in enumerate(found):
-            if gradient is None or not gradient.numel():
-                continue
-            base = witness.gradients(f, tensors, weights)[place]
-            off = (gradient / factor - base).abs().reshape(-1).nan_to_num(math.inf)
-            column = int(off.argmax())
-            slopes = witness.slopes(
-                lambda *t: (witness.flat(f(*t)) * weights).sum(), tensors, place, column, 0
-            )
-            got = float(gradient.reshape(-1)[column]) / factor
-            if abs(got - slopes.central) > _SURE * slopes.error + 1e-9 * float(base.abs().max()):
-                return Explanation(
-                    DEFECT,
-                    f"with a cotangent scaled by {factor:g} the gradient over {factor:g} is {got!r}, with the "
-                    f"plain one {float(base.reshape(-1)[column])!r}; "
-                    f"differences say {slopes.central!r} ± {slopes.error:.1e}",
-                )
-    return Explanation(UNEXPLAINED, "gradients follow their cotangents in plain PyTorch")

@@ -41,7 +41,7 @@ from benchmarks.oracle.detect import versions
 
 SECONDS = 2.0
 # What a native call may take to return, the explanation included.
-HARD = 40.0
+HARD = 30.0
 ALONE = 15.0
 SAMPLES = 1
 # A sample is small and not trivial if its differentiated inputs hold so many numbers.
