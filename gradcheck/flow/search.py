@@ -170,7 +170,7 @@ def find_smallest(
             f"no network of depth ≤ {max_depth} and width ≤ {max_width} fails in {fails_in}; raise "
             "max_depth, or see measure(network).depth_limit for the depth at which one is expected to"
         )
-    found = _descended(found, min_width, fails)
+    found = _descended(found, (min_width, max_width), fails)
     less = (_smaller(found, "depth", 2), _smaller(found, "width", min_width))
     shallower, narrower = (None if n is None else tried(n) for n in less)
     return Smallest(
@@ -232,13 +232,29 @@ def _smaller(network: Network, name: str, least: int) -> Network | None:
     return replace(network, **{name: value - 1}) if value > least else None
 
 
-def _descended(network: Network, min_width: int, fails: Callable[[Network], bool]) -> Network:
-    """Return the network after every single step down that still fails has been taken, depth first."""
-    while True:
-        for name, least in (("depth", 2), ("width", min_width)):
-            less = _smaller(network, name, least)
-            if less is not None and fails(less):
-                network = less
-                break
-        else:
-            return network
+def _descended(network: Network, widths: tuple[int, int], fails: Callable[[Network], bool]) -> Network:
+    """Return the least depth that still fails at some width, and of that depth the least width, step by step.
+
+    Shrinking alone stops at a depth that is least for its own width; one layer less is tried at every third
+    width or so, the widest first.
+    """
+    ladder = _ladder(*widths)[::-1]
+    while network.depth > 2:
+        shallower = (
+            replace(network, depth=network.depth - 1, width=width) for width in (network.width, *ladder)
+        )
+        less = next((candidate for candidate in shallower if fails(candidate)), None)
+        if less is None:
+            break
+        network = less
+    while network.width > widths[0] and fails(replace(network, width=network.width - 1)):
+        network = replace(network, width=network.width - 1)
+    return network
+
+
+def _ladder(low: int, high: int) -> list[int]:
+    steps, width = [], low
+    while width < high:
+        steps.append(width)
+        width = max(width + 1, width * 4 // 3)
+    return [*steps, high]
