@@ -29,6 +29,7 @@ from gradcheck.subjects.torch_process import restored
 
 CHECKS = tuple(OPTIMIZER_CHECKS)
 _JUDGED = ("trajectory", "machine")
+_APART = ("groups", "alone")
 _NARROW = ("float32", "bfloat16")
 # More findings of one check tell nothing new.
 _ENOUGH = 3
@@ -91,12 +92,23 @@ def check_optimizer(
         clock = Clock(time.monotonic() + max_seconds)
         visible = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
         base, notes = against.chosen(formula, options or {}, visible) if formula else ({}, ())
-        subject = _Subject(make, optimizer, formula, base, runs.Offer(visible), seed, clock)
+        offer = runs.Offer(visible, torch_optimizer.needs_closure(optimizer))
+        if offer.closure and checks is None:
+            chosen = [name for name in chosen if name not in _APART]
+            notes = (*notes, f"step needs a closure, and all weights are one: {', '.join(_APART)} left out")
+        subject = _Subject(make, optimizer, formula, base, offer, seed, clock)
         subject.source = source_of(make, optimizer)
         done = list(_all(subject, chosen))
     said = f" against {formula.name}" if formula is not None else ""
     name = f"{type(optimizer).__name__}{said}"
-    return Result(name, "torch", tuple(done), time.monotonic() - started, notes)
+    # What the optimizer does not offer, programs to choose among say, was not run: that is no verdict.
+    notes += tuple(f"{each.cell.check}: nothing to compare" for each in done if _idle(each))
+    kept = tuple(each for each in done if not _idle(each))
+    return Result(name, "torch", kept, time.monotonic() - started, notes)
+
+
+def _idle(each: Checked) -> bool:
+    return not (each.evidence.compared or each.findings or each.evidence.unfinished or each.evidence.cases)
 
 
 def _formula(reference: str | None) -> Formula | None:
@@ -252,11 +264,12 @@ def _lawful(subject: _Subject, check: str) -> Checked:
             total += Seen(outcome.compared, 0, 1, (), outcome.notes, outcome.resolution)
             for broken in outcome.broken:
                 # What a step must not do shows in every run, and is told once.
-                if len(total.problems) >= _ENOUGH or (broken.kind and broken.message in subject.told):
+                said = broken.message.rpartition("raised ")[2]
+                if len(total.problems) >= _ENOUGH or (broken.kind and said in subject.told):
                     continue
                 if any(broken.kind == problem.breach for problem in total.problems):
                     continue
-                subject.told.add(broken.message)
+                subject.told.add(said)
                 problem, text = _problem(subject, law, pair, broken)
                 total += Seen(problems=(problem,))
                 texts[problem.message] = text

@@ -43,9 +43,13 @@ _OTHER = {
 
 @dataclass(frozen=True)
 class Offer:
-    """What an optimizer lets its groups choose: the options of its first group."""
+    """What an optimizer lets its groups choose: the options of its first group.
+
+    One that asks for a `closure`, as L-BFGS does, treats all weights as one.
+    """
 
     visible: Mapping[str, Any]
+    closure: bool = False
 
     @property
     def rate(self) -> float | None:
@@ -58,7 +62,7 @@ class Offer:
         found = {
             name: value
             for name, value in _OTHER.items()
-            if name in self.visible and self.visible[name] != value and self.visible[name] is not None
+            if self.visible.get(name) != value and _alike(self.visible.get(name), value)
         }
         if self.rate is not None:
             found["lr"] = 8 * self.rate
@@ -81,6 +85,13 @@ class Offer:
         off = dict.fromkeys(known, False)
         found = {"for-loop": off} if known else {}
         return {**found, **{name: {**off, name: True} for name in known}}
+
+
+def _alike(held: Any, value: Any) -> bool:
+    """Whether an option can be set to a value, as far as its own one tells."""
+    if isinstance(value, tuple):
+        return isinstance(held, tuple | list) and len(held) == len(value) and all(map(_alike, held, value))
+    return isinstance(held, int | float) and not isinstance(held, bool)
 
 
 def gradients(family: str, shape: tuple[int, ...], steps: int, fmt: str, seed: int) -> list[Array]:

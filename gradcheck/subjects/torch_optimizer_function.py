@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Scenario:
     """First weights in a format and a layout, their groups, and what happens.
 
     `common` are options that every group has beside its own. `beside` lets another optimizer of the same
-    make work in turn with this one.
+    make work in turn with this one; with `reuse` the gradients of all steps lie in the same memory.
     """
 
     family: str
@@ -70,6 +70,7 @@ class Scenario:
     layout: str = "contiguous"
     common: Mapping[str, Any] = field(default_factory=dict)
     beside: bool = False
+    reuse: bool = False
 
     @property
     def late(self) -> bool:
@@ -183,6 +184,8 @@ class _Player:
 
     def _step(self, event: Event) -> None:
         given = [None if g is None else tensor(g, self.scenario.format) for g in event.gradients]
+        if self.scenario.reuse:
+            given = [_into(p.grad, g) for p, g in zip(self.tensors, given, strict=True)]
         for p, g in zip(self.tensors, given, strict=True):
             p.grad = g
         held = [snapshot(self.optimizer, p) for p in self.tensors]
@@ -262,6 +265,11 @@ class _Player:
     def _broke(self, kind: str, note: str) -> None:
         if all(breach.note != note for breach in self.breaches):
             self.breaches.append(Breach(kind, note))
+
+
+def _into(memory: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+    """Write a gradient where the last one was."""
+    return gradient if memory is None or gradient is None else memory.copy_(gradient)
 
 
 def torch_zero() -> Tensor:
@@ -419,4 +427,4 @@ def same_bits(a: Array, b: Array) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-__all__ = ["Breach", "Event", "Group", "Played", "Scenario", "made", "play", "probe", "replace"]
+__all__ = ["Breach", "Event", "Group", "Played", "Scenario", "made", "needs_closure", "play", "probe"]

@@ -26,7 +26,11 @@ def source_of(make: Any, optimizer: Any) -> list[str]:
     home = "torch.optim" if kind.__module__.startswith("torch.optim.") else kind.__module__
     if home == "__main__" or "<" in kind.__qualname__:
         return [f"make = ...  # returns the optimizer under test, {kind.__qualname__}, of its parameters"]
-    taken = inspect.signature(kind.__init__).parameters
+    taken = {
+        name: parameter
+        for owner in reversed(kind.__mro__)
+        for name, parameter in inspect.signature(owner.__init__).parameters.items()  # type: ignore[misc]
+    }
     options = {
         k: v
         for k, v in optimizer.defaults.items()
@@ -125,6 +129,11 @@ def _happens(scenario: Scenario, event: Event, closure: bool, joined: bool) -> l
             'print("loss:", optimizer.step(closure))',
         ]
     lines = [f"w{k}.grad = {slope}" for k, slope in enumerate(slopes)]
+    if scenario.reuse:
+        lines = [
+            f"g = {slope}\nw{k}.grad = g if w{k}.grad is None or g is None else w{k}.grad.copy_(g)"
+            for k, slope in enumerate(slopes)
+        ]
     if scenario.beside:
         lines += [f"v{k}.grad = None if w{k}.grad is None else 1 - 2 * w{k}.grad" for k in range(count)]
         lines += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,13 +13,13 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class Wrong:
-    """One wrong optimizer: why it is wrong, how it is made, and what it is held against."""
+    """One wrong optimizer: why it is wrong, how it is made, what it is held against, and what shows it."""
 
     name: str
     why: str
     make: Callable[[Any], Optimizer]
     reference: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    by: str = "trajectory"
 
 
 class Adam(Optimizer):
@@ -483,7 +483,7 @@ class Aliased(Sgd):
         return state["b"]
 
     def one(self, p, g, state, group):
-        super().one(p, p.grad, state, group)
+        super().one(p, g if group["weight_decay"] else p.grad, state, group)
 
 
 class Averaged(Sgd):
@@ -524,75 +524,79 @@ class Grad(Adam):
         state["v"].addcmul_(g, g)
 
 
-def _adam(kind: type[Optimizer], why: str, reference: str | None = "adam", **options: Any) -> Wrong:
-    name = kind.__name__ + ("" if reference else " by laws")
-    return Wrong(name, why, lambda params: kind(params, **options), reference)
+def _wrong(
+    kind: type[Optimizer], why: str, reference: str | None = "adam", by: str = "trajectory", **options: Any
+) -> Wrong:
+    name = kind.__name__ + (f" for {reference}" if reference else " by laws")
+    return Wrong(name, why, lambda params: kind(params, **options), reference, by)
 
 
 WRONG_OPTIMIZERS: tuple[Wrong, ...] = (
-    _adam(OffByOne, "the corrections are one step ahead"),
-    _adam(Uncorrected, "nothing is corrected"),
-    _adam(SecondUncorrected, "the second average is not corrected"),
-    _adam(SwappedBetas, "the corrections have each other's factor"),
-    _adam(EpsInside, "epsilon stands under the root"),
-    _adam(EpsBeforeCorrection, "epsilon is added before the correction"),
-    _adam(NoEps, "epsilon is left out"),
-    _adam(CoupledDecay, "L2 decay for decoupled decay", "adamw", weight_decay=0.01),
-    _adam(DecoupledDecay, "decoupled decay for L2 decay", "adam", weight_decay=0.01),
-    _adam(DecayWithoutRate, "decay is not scaled by the rate", "adamw", weight_decay=0.01),
-    _adam(DecayAfterStep, "decay after the step", "adamw", weight_decay=0.01),
-    _adam(DecoupledDecay, "decoupled decay for L2 decay, which is switched off by default"),
-    _adam(SquareBeforeUpdate, "the second average is one step behind"),
-    _adam(FirstMomentSum, "a billionth of the gradient too much in the average"),
-    _adam(SharedState, "tensors of one shape share their state"),
-    _adam(SharedState, "tensors of one shape share their state", None),
-    _adam(GlobalCount, "steps are counted per tensor, on the optimizer"),
-    _adam(GlobalCount, "steps are counted per tensor, on the optimizer", None),
-    _adam(ClassState, "the class counts the steps", None),
-    _adam(Unsaved, "the state is not saved"),
-    _adam(Unsaved, "the state is not saved", None),
-    _adam(UnsavedCount, "the number of steps is not saved", None),
-    _adam(RateOnce, "the rate is read once"),
-    _adam(RateOnce, "the rate is read once", None),
-    _adam(FirstGroup, "every group has the options of the first"),
-    _adam(FirstGroup, "every group has the options of the first", None),
-    _adam(DefaultsOnly, "groups have no options of their own"),
-    _adam(DefaultsOnly, "groups have no options of their own", None),
-    _adam(ClipsLarge, "large gradients are clipped"),
-    _adam(ClipsByNorm, "gradients of a large norm are scaled"),
-    _adam(DropsTiny, "tiny gradients count as zero"),
-    _adam(Strided, "weights with strides are not written to"),
-    _adam(Strided, "weights with strides are not written to", None),
-    _adam(Transposed, "the gradient of a transposed weight is read in the wrong order", None),
-    _adam(AfterTen, "the corrections stop after ten steps"),
-    _adam(AfterHundreds, "the corrections stop after two hundred steps"),
-    _adam(Scalars, "scalars move a millionth too far"),
-    _adam(Single, "float32 weights move a little too far"),
-    _adam(Single, "float32 weights move a little too far", None, lr=0.1),
-    _adam(LastOfMany, "the last of more than eight elements is off"),
-    _adam(NarrowState, "float64 weights have averages in float32"),
-    _adam(ZeroSkips, "a gradient of zero is taken for none"),
-    _adam(NoneIsZero, "no gradient is taken for zero"),
-    _adam(NoneIsZero, "no gradient is taken for zero", None),
-    _adam(ScalesGradient, "the gradient is written to", None, weight_decay=0.1),
-    _adam(Rebinds, "the weight is not updated in place", None),
-    _adam(Noisy, "steps are noisy", None),
-    _adam(NoLoss, "step(closure) returns nothing", None),
-    _adam(NoEnableGrad, "the closure runs without gradients", None),
-    _adam(Foreach, "the foreach path is not corrected"),
-    _adam(Foreach, "the foreach path is not corrected", None),
-    _adam(Maximize, "maximize turns the decay round", weight_decay=0.01),
-    _adam(NothingMoves, "nothing moves", None),
-    _adam(LateGroup, "only the first group is stepped", None),
-    _adam(Raises, "an empty tensor raises"),
-    _adam(SharedDefaults, "the rate of one instance is used by the next", None),
-    _adam(Seeds, "every step seeds torch's generator", None),
-    _adam(DampensFirst, "the first step is dampened, too", "sgd", dampening=0.5),
-    _adam(RateInBuffer, "the rate is in the buffer", "sgd"),
-    _adam(OldNesterov, "Nesterov's step uses the old buffer", "sgd", nesterov=True),
-    _adam(Aliased, "the gradient becomes the buffer", None),
-    _adam(Averaged, "tensors are coupled by a norm", None),
-    _adam(Averaged, "tensors are coupled by a norm", "sgd"),
-    _adam(Rms, "epsilon stands under the root", "rmsprop", inside=True),
-    _adam(Grad, "the square is added after the step", "adagrad"),
+    _wrong(OffByOne, "the corrections are one step ahead"),
+    _wrong(Uncorrected, "nothing is corrected"),
+    _wrong(SecondUncorrected, "the second average is not corrected"),
+    _wrong(SwappedBetas, "the corrections have each other's factor"),
+    _wrong(EpsInside, "epsilon stands under the root"),
+    _wrong(EpsBeforeCorrection, "epsilon is added before the correction"),
+    _wrong(NoEps, "epsilon is left out"),
+    _wrong(CoupledDecay, "L2 decay for decoupled decay", "adamw", weight_decay=0.01),
+    _wrong(DecoupledDecay, "decoupled decay for L2 decay", "adam", weight_decay=0.01),
+    _wrong(DecayWithoutRate, "decay is not scaled by the rate", "adamw", weight_decay=0.01),
+    _wrong(DecayAfterStep, "decay after the step", "adamw", weight_decay=0.01),
+    _wrong(
+        DecoupledDecay, "decoupled decay for L2 decay, which is switched off by default", "adam", "machine"
+    ),
+    _wrong(SquareBeforeUpdate, "the second average is one step behind"),
+    _wrong(FirstMomentSum, "a billionth of the gradient too much in the average"),
+    _wrong(SharedState, "tensors of one shape share their state"),
+    _wrong(SharedState, "tensors of one shape share their state", None, "resumed"),
+    _wrong(GlobalCount, "steps are counted per tensor, on the optimizer"),
+    _wrong(GlobalCount, "steps are counted per tensor, on the optimizer", None, "alone"),
+    _wrong(ClassState, "the class counts the steps", None, "update"),
+    _wrong(Unsaved, "the state is not saved", "adam", "resumed"),
+    _wrong(Unsaved, "the state is not saved", None, "resumed"),
+    _wrong(UnsavedCount, "the number of steps is not saved", None, "resumed"),
+    _wrong(RateOnce, "the rate is read once", "adam", "groups"),
+    _wrong(RateOnce, "the rate is read once", None, "groups"),
+    _wrong(FirstGroup, "every group has the options of the first", "adam", "machine"),
+    _wrong(FirstGroup, "every group has the options of the first", None, "groups"),
+    _wrong(DefaultsOnly, "groups have no options of their own", "adam", "machine"),
+    _wrong(DefaultsOnly, "groups have no options of their own", None, "groups"),
+    _wrong(ClipsLarge, "large gradients are clipped"),
+    _wrong(ClipsByNorm, "gradients of a large norm are scaled"),
+    _wrong(DropsTiny, "tiny gradients count as zero"),
+    _wrong(Strided, "weights with strides are not written to", "adam", "layouts"),
+    _wrong(Strided, "weights with strides are not written to", None, "layouts"),
+    _wrong(Transposed, "the gradient of a transposed weight is read in the wrong order", None, "layouts"),
+    _wrong(AfterTen, "the corrections stop after ten steps"),
+    _wrong(AfterHundreds, "the corrections stop after two hundred steps", "adam", "long-run"),
+    _wrong(Scalars, "scalars move a millionth too far"),
+    _wrong(Single, "float32 weights move a little too far"),
+    _wrong(Single, "float32 weights move a little too far", None, "formats", lr=0.1),
+    _wrong(LastOfMany, "the last of more than eight elements is off"),
+    _wrong(NarrowState, "float64 weights have averages in float32"),
+    _wrong(ZeroSkips, "a gradient of zero is taken for none"),
+    _wrong(NoneIsZero, "no gradient is taken for zero", "adam", "machine"),
+    _wrong(NoneIsZero, "no gradient is taken for zero", None, "update"),
+    _wrong(ScalesGradient, "the gradient is written to", None, "update", weight_decay=0.1),
+    _wrong(Rebinds, "the weight is not updated in place", None, "update"),
+    _wrong(Noisy, "steps are noisy", None, "update"),
+    _wrong(NoLoss, "step(closure) returns nothing", None, "update"),
+    _wrong(NoEnableGrad, "the closure runs without gradients", None, "update"),
+    _wrong(Foreach, "the foreach path is not corrected", "adam", "forms"),
+    _wrong(Foreach, "the foreach path is not corrected", None, "forms"),
+    _wrong(Maximize, "maximize turns the decay round", "adam", "machine", weight_decay=0.01),
+    _wrong(NothingMoves, "nothing moves", None, "update"),
+    _wrong(LateGroup, "only the first group is stepped", None, "groups"),
+    _wrong(Raises, "an empty tensor raises"),
+    _wrong(SharedDefaults, "the rate of one instance is used by the next", None, "update"),
+    _wrong(Seeds, "every step seeds torch's generator", None, "update"),
+    _wrong(DampensFirst, "the first step is dampened, too", "sgd", dampening=0.5),
+    _wrong(RateInBuffer, "the rate is in the buffer", "sgd", "machine"),
+    _wrong(OldNesterov, "Nesterov's step uses the old buffer", "sgd", nesterov=True),
+    _wrong(Aliased, "the gradient becomes the buffer", None, "update"),
+    _wrong(Averaged, "tensors are coupled by a norm", None, "alone"),
+    _wrong(Averaged, "tensors are coupled by a norm", "sgd"),
+    _wrong(Rms, "epsilon stands under the root", "rmsprop", inside=True),
+    _wrong(Grad, "the square is added after the step", "adagrad"),
 )
