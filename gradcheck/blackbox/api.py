@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 import time
 import warnings
@@ -24,13 +25,13 @@ from gradcheck.subjects.function import CallFailed, Resizable, raised_by
 CHECKS = tuple(BLACK_BOX)
 # The share of the time left that a check may take.
 _SHARES = {
-    "values": 0.35,
-    "sizes": 0.4,
-    "second-order": 0.35,
-    "formats": 0.4,
     "layouts": 0.4,
+    "formats": 0.4,
     "subsets": 0.4,
-    "reference": 0.6,
+    "reference": 0.5,
+    "values": 0.45,
+    "sizes": 0.6,
+    "second-order": 1.0,
 }
 # More findings of one check tell nothing new.
 _ENOUGH = 3
@@ -119,6 +120,18 @@ def check(
     notes += [f"{c.cell.check}: {note}" for c in flat if _idle(c) for note in c.evidence.notes[:1]]
     kept = tuple(each for each in flat if not _idle(each))
     return Result(programs.name_of(f), kind, kept, time.monotonic() - started, (*notes, *subject.notes()))
+
+
+def prepared(f: Any, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Resizable:
+    """Return the function that `check` with these arguments looks at."""
+    known = set(inspect.signature(check).parameters)
+    keywords = {name: value for name, value in arguments.items() if name not in known}
+    vjp = arguments.get("vjp")
+    kind = arguments.get("framework") or _framework(f, inputs, keywords, vjp)
+    with _as_before(kind):
+        subject = _subject(kind, f, inputs, keywords, vjp, arguments.get("parameters", True), False)
+        function: Resizable = subject.function
+        return function
 
 
 def _idle(each: Checked) -> bool:
@@ -280,27 +293,32 @@ def _run(
 ) -> list[Checked]:
     started = time.monotonic()
     cell = Cell(programs.name_of(f), kind, "float64", name)
-    if name == "reference":
-        from gradcheck.blackbox.reference import against
+    whole, oracle.clock = oracle.clock, oracle.clock.part(_SHARES.get(name, 0.5))
+    try:
+        if name == "reference":
+            from gradcheck.blackbox.reference import against
 
-        return against(oracle, subject, reference, dict(options), cell)
-    part = oracle.clock.part(_SHARES.get(name, 0.5))
-    whole, oracle.clock = oracle.clock, part
-    total, unfinished = Seen(), False
+            return against(oracle, subject, reference, dict(options), cell)
+        total, unfinished = _collected(oracle, name)
+    finally:
+        oracle.clock = whole
+    smaller = _shrunk(oracle, total) if total.problems and oracle.clock.left() > 0 else total
+    return [checked(cell, smaller, time.monotonic() - started, unfinished, subject.program)]
+
+
+def _collected(oracle: Oracle, name: str) -> tuple[Seen, bool]:
+    """Return what a check saw, and whether the time ended it."""
+    total = Seen()
     try:
         for seen in _steps(oracle, name):
             total += seen
             if len(total.problems) >= _ENOUGH:
                 break
     except OutOfTime:
-        unfinished = True
+        return total, True
     except CallFailed as error:
         total += _fell(error)
-    finally:
-        oracle.clock = whole
-    smaller = _shrunk(oracle, total) if total.problems and oracle.clock.left() > 0 else total
-    done = checked(cell, smaller, time.monotonic() - started, unfinished, subject.program)
-    return [done]
+    return total, False
 
 
 def _fell(error: CallFailed) -> Seen:

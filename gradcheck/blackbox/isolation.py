@@ -1,21 +1,25 @@
-"""A check in a process of its own: what crashes or hangs there is a finding here."""
+"""A check in a process of its own: what crashes or hangs there is a finding here.
+
+The function is run in another process as well, a fresh interpreter with other hashes of text where it can be
+imported there, and both must give the same bits.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
+from dataclasses import replace
 from typing import Any
 
-from gradcheck.blackbox import programs
-from gradcheck.blackbox.result import Checked, Result
+from gradcheck.blackbox import elsewhere, programs
+from gradcheck.blackbox.result import Checked, Result, checked
+from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.errors import UsageError
 from gradcheck.explain import code_for
 from gradcheck.records import Cell, Evidence, Finding, Verdict
+from gradcheck.subjects.function import CallFailed
 
 # Beyond the time that was asked for: what a native call may take to return.
 _GRACE = 10.0
@@ -25,64 +29,92 @@ def isolated(f: Callable[..., Any], inputs: Sequence[Any], arguments: Mapping[st
     """Run `check` in a child, killed with all that it started when its time is over."""
     if not hasattr(os, "fork"):
         raise UsageError("isolate: this system cannot fork; run the check without isolate")
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, f, inputs, dict(arguments)))
+    task = elsewhere.Task(f, tuple(inputs), dict(arguments))
     started = time.monotonic()
-    child.start()
-    sender.close()
     end = started + float(arguments["max_seconds"]) * 1.5 + _GRACE
-    answer: Any = None
-    while time.monotonic() < end:
-        if receiver.poll(0.05):
-            try:
-                answer = receiver.recv()
-            except EOFError:
-                # The other end is closed: the child is dying.
-                child.join(5)
-            break
-        if not child.is_alive():
-            break
-    seconds = time.monotonic() - started
-    alive = child.is_alive() and answer is None
-    _kill(child.pid)
-    child.join(5)
-    if isinstance(answer, Result):
-        return answer
-    if isinstance(answer, tuple) and len(answer) == 2:
-        kind, text = answer
-        raise UsageError(text) if kind == "usage" else RuntimeError(text)
-    return _ended(f, "hung" if alive else "died", child.exitcode, seconds, arguments)
+    watched = "state" in arguments["checks"]
+    if elsewhere.forbids_forks():
+        first: Any = elsewhere.fresh(task, "both")
+        if first is None:
+            raise UsageError(
+                "isolate: a process that runs JAX cannot be forked, and the function cannot be imported in a "
+                "fresh one; define it in a module, or run the check without isolate"
+            )
+    else:
+        first = elsewhere.forked(both, task)
+    second = None
+    if watched:
+        second = elsewhere.fresh(task, "answers") or elsewhere.forked(elsewhere.answers, task)
+    try:
+        answer = first.wait(end)
+        hung = answer is None and first.alive()
+        seconds = time.monotonic() - started
+        told = second.wait(end) if second is not None and _finished(answer) else None
+    finally:
+        first.kill()
+        if second is not None:
+            second.kill()
+    if answer is None:
+        return _ended(f, "hung" if hung else "died", first.status(), seconds, arguments)
+    kind, content = answer
+    if kind == "usage":
+        raise UsageError(content)
+    if kind == "raised":
+        raise RuntimeError(content)
+    result, own = content
+    return result if second is None else _with_process(result, own, told, second.how)
 
 
-def _child(sender: Connection, f: Any, inputs: Sequence[Any], arguments: dict[str, Any]) -> None:
-    os.setsid()
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        # The pool of threads of the parent did not come along, and a parallel region would wait for it.
-        torch.set_num_threads(1)
+def _finished(answer: Any) -> bool:
+    return isinstance(answer, tuple) and answer[0] == "answer"
+
+
+def both(task: elsewhere.Task) -> tuple[Result, Any]:
+    """Return the result of the check and, if it looked at the state, the answers of this process."""
     from gradcheck.blackbox.api import check
 
+    result = check(task.f, *task.inputs, **task.arguments)
+    if not any(each.cell.check == "state" for each in result.checks):
+        return result, None
     try:
-        answer: Any = check(f, *inputs, **arguments)
-    except UsageError as error:
-        answer = ("usage", str(error))
-    except BaseException as error:
-        answer = ("raised", f"{type(error).__name__}: {error}")
-    sender.send(answer)
-    sender.close()
+        return result, elsewhere.answers(task)
+    except (UsageError, CallFailed):
+        return result, None
 
 
-def _kill(pid: int | None) -> None:
-    if pid is None:
-        return
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+def _with_process(result: Result, own: Any, told: Any, how: str) -> Result:
+    """Return the result with what another process answered as a part of its check of the state."""
+    made = []
+    for each in result.checks:
+        if each.cell.check != "state" or own is None:
+            made.append(each)
+            continue
+        evidence = each.evidence
+        if told is None:
+            note = f"the function did not answer in another process ({how}) in time"
+            late = replace(evidence, unfinished=True, notes=(*evidence.notes, note))
+            made.append(replace(each, evidence=late))
+            continue
+        kind, content = told
+        if kind != "answer":
+            note = f"not in another process ({how}): {content}"
+            made.append(replace(each, evidence=replace(evidence, notes=(*evidence.notes, note))))
+            continue
+        problems, compared = elsewhere.compared(own, content, how)
+        made.append(_added(each, problems, compared))
+    return replace(result, checks=tuple(made))
+
+
+def _added(each: Checked, problems: Sequence[Problem], compared: int) -> Checked:
+    seen = Seen(compared=compared, problems=tuple(problems), cases=2)
+    own = checked(each.cell, seen, 0.0, False, lambda problem: "")
+    merged = each.evidence.merge(own.evidence)
+    findings = (*each.findings, *(new for new in own.findings if new.code not in _codes(each.findings)))
+    return replace(each, evidence=merged, findings=findings)
+
+
+def _codes(findings: Sequence[Finding]) -> set[str]:
+    return {finding.code for finding in findings}
 
 
 def _ended(f: Any, how: str, status: int | None, seconds: float, arguments: Mapping[str, Any]) -> Result:
