@@ -12,7 +12,7 @@ from gradcheck.flow.row import LIMIT, Recipe, Row, exact_rows, predicted, recipe
 from gradcheck.flow.streams import SOURCE
 
 _FINITE_NORM = "derived in gradcheck.flow.laws"
-_WIDE = dict(width=128)
+_WIDE: dict[str, Any] = dict(width=128)
 
 
 def _batch(activation: str, batch: int) -> float:

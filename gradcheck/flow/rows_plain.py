@@ -12,8 +12,8 @@ from gradcheck.flow.plain import HANIN_NICA, MEAN_FIELD, NEWMAN
 from gradcheck.flow.prediction import predict
 from gradcheck.flow.row import EXACT, LIMIT, Recipe, Row, exact_rows, predicted, recipe
 
-_TANH = dict(activation="tanh", weight_variance=2.25, bias_variance=0.05)
-_WIDE = dict(width=128)
+_TANH: dict[str, Any] = dict(activation="tanh", weight_variance=2.25, bias_variance=0.05)
+_WIDE: dict[str, Any] = dict(width=128)
 GAINS = "Glorot & Bengio, AISTATS 2010; He et al., arXiv:1502.01852, 2015"
 LU = "Lu, Shin, Su & Karniadakis, arXiv:1903.06733, 2019"
 
@@ -88,7 +88,7 @@ WIDE: tuple[Row, ...] = (
             for kw in (
                 _TANH,
                 dict(activation="tanh", weight_variance=25 / 9),
-                dict(activation="gelu", weight_variance=2.0),
+                dict(activation="gelu", weight_variance=1.5, bias_variance=0.1),
                 dict(activation="sigmoid", weight_variance=1.0),
                 dict(activation="silu", weight_variance=1.5, bias_variance=0.1),
                 dict(activation="hardtanh", weight_variance=2.0, bias_variance=0.1),
