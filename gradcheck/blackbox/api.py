@@ -21,6 +21,7 @@ from gradcheck.errors import UsageError, unknown_name
 from gradcheck.explain import BLACK_BOX
 from gradcheck.records import Cell
 from gradcheck.subjects.function import CallFailed, Resizable, raised_by
+from gradcheck.subjects.nested import leaves
 
 CHECKS = tuple(BLACK_BOX)
 # The share of the time left that a check may take.
@@ -33,6 +34,8 @@ _SHARES = {
     "sizes": 0.6,
     "second-order": 1.0,
 }
+# What holds no arrays of JAX.
+_PLAIN = (int, float, str, bytes, type(None))
 # More findings of one check tell nothing new.
 _ENOUGH = 3
 
@@ -195,14 +198,12 @@ def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: 
 
 
 def _items(item: Any) -> Iterator[Any]:
-    if isinstance(item, Mapping):
-        for value in item.values():
-            yield from _items(value)
-    elif isinstance(item, list | tuple):
-        for value in item:
-            yield from _items(value)
-    else:
-        yield item
+    for leaf in leaves(item):
+        if "jax" in sys.modules and _kind(leaf) == "" and not isinstance(leaf, _PLAIN):
+            from gradcheck.subjects.jax_function import arrays_in
+
+            yield from arrays_in(leaf)
+        yield leaf
 
 
 def _kind(item: Any) -> str:

@@ -280,12 +280,13 @@ class ArrayFunction:
 
 def _indices_within(before: tuple[Place, ...], after: tuple[Place, ...]) -> tuple[Place, ...]:
     """Return the places with whole numbers made smaller that may point behind the end of a shortened axis."""
-    lengths = [
-        pair
-        for old, new in zip(before, after, strict=True)
-        if old.active and old.array.ndim == new.array.ndim
-        for pair in zip(old.array.shape, new.array.shape, strict=True)
-    ]
+    lengths: list[tuple[float, int]] = []
+    for old, new in zip(before, after, strict=True):
+        if old.active and old.array.ndim == new.array.ndim:
+            lengths += zip(old.array.shape, new.array.shape, strict=True)
+        elif old.active:
+            # Another axis may stand where the indices point.
+            lengths += [(np.inf, length) for length in new.array.shape]
     made = []
     for place in after:
         array = place.array

@@ -81,6 +81,11 @@ def settings_as_before() -> Iterator[None]:
                 jax.config.update(name, before[name])
 
 
+def arrays_in(item: Any) -> list[Any]:
+    """Return the arrays in an argument, those in nodes that were registered with JAX among them."""
+    return [leaf for leaf in leaves(item, opened) if is_array(leaf)]
+
+
 def wide(arrays: Sequence[Any]) -> Any:
     """Return the context in which arrays keep their format."""
     import jax

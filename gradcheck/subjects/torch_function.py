@@ -6,7 +6,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -368,6 +368,9 @@ def floating(result: Any) -> list[Tensor]:
         elif isinstance(item, Mapping):
             for value in item.values():
                 collect(value)
+        elif is_dataclass(item):
+            for field_ in fields(item):
+                collect(getattr(item, field_.name, None))
 
     collect(result)
     if not found:
@@ -486,6 +489,14 @@ class _Slot:
     place: int
 
 
+@dataclass(frozen=True)
+class _Record:
+    """A dataclass whose tensors were taken out."""
+
+    like: Any
+    inside: dict[str, Any]
+
+
 def _template(item: Any, path: str, leaves: list[Leaf], chosen: bool) -> Any:
     import torch
 
@@ -502,6 +513,9 @@ def _template(item: Any, path: str, leaves: list[Leaf], chosen: bool) -> Any:
         if isinstance(item, tuple) and hasattr(item, "_fields"):
             return type(item)(*inside)
         return type(item)(inside)
+    if is_dataclass(item) and not isinstance(item, type):
+        parts = {f.name: getattr(item, f.name) for f in fields(item)}
+        return _Record(item, {k: _template(v, f"{path}.{k}", leaves, chosen) for k, v in parts.items()})
     return item
 
 
@@ -521,6 +535,12 @@ def _strided() -> Any:
 def _filled(template: Any, tensors: Sequence[Tensor]) -> Any:
     if isinstance(template, _Slot):
         return tensors[template.place]
+    if isinstance(template, _Record):
+        made = copy.copy(template.like)
+        for name, inside in template.inside.items():
+            # Neither frozen ones nor what `__post_init__` demands shall be in the way.
+            object.__setattr__(made, name, _filled(inside, tensors))
+        return made
     if isinstance(template, list | tuple):
         inside = [_filled(v, tensors) for v in template]
         if isinstance(template, tuple) and hasattr(template, "_fields"):
@@ -540,4 +560,6 @@ def _tensors(item: Any) -> list[Tensor]:
         return [t for value in item.values() for t in _tensors(value)]
     if isinstance(item, list | tuple):
         return [t for value in item for t in _tensors(value)]
+    if is_dataclass(item) and not isinstance(item, type):
+        return [t for f in fields(item) for t in _tensors(getattr(item, f.name, None))]
     return []

@@ -329,7 +329,6 @@ for each in (
     "min",
     "mean",
     "var",
-    "std",
     "sum",
     "logaddexp.reduce",
 ):
