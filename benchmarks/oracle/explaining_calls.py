@@ -120,7 +120,8 @@ def by_format(f: Callable[..., Any], narrow: Sequence[Any]) -> Explanation:
             return Explanation(
                 DEFECT,
                 f"{what} at [{worst}] is {float(got[worst])!r} in {narrow[0].dtype}, "
-                f"{float(truth[worst])!r} in float64 at the same numbers, which moves by {float(near[worst]):.1e} when they are rounded",
+                f"{float(truth[worst])!r} in float64 at the same numbers, "
+                f"which moves by {float(near[worst]):.1e} when they are rounded",
             )
     return Explanation(UNEXPLAINED, "the narrow format is as good as its rounding allows")
 
