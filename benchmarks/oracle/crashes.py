@@ -6,6 +6,7 @@ import multiprocessing
 import pickle
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 # How often each kind of call is made again: what writes beyond its memory need not be noticed at once.
 _AGAIN = 300
 _KINDS = 60
+_ALL = 60.0
 
 
 def explained(check: Callable[[Callable[..., Any]], Any], f: Callable[..., Any], seconds: float) -> str:
@@ -25,7 +27,10 @@ def explained(check: Callable[[Callable[..., Any]], Any], f: Callable[..., Any],
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "calls"
         _ended(lambda: check(_writing(f, log)), seconds)
+        end = time.monotonic() + _ALL
         for call in _distinct(log):
+            if time.monotonic() > end:
+                break
             how = _ended(lambda call=call: _again(f, call), seconds)
             if how:
                 shapes = ", ".join(f"{kind} {shape}" for kind, shape in _signature(call)[1])
