@@ -1,6 +1,6 @@
 # The two commands of the README: `make verify` and `make test`. Nothing has to be activated beforehand.
 .DELETE_ON_ERROR:
-.PHONY: verify verify-jax test lint format build bench rates corpus clean
+.PHONY: verify verify-jax test test-jax lint format build bench rates corpus clean
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -16,13 +16,19 @@ verify: $(READY)
 
 # JAX has an environment of its own: PyTorch is not in it, and JAX is not in the other. JAX compiles a program
 # for every shape, so what it compiled is kept.
+verify-jax test-jax: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/$(VENV_JAX)/cache
+verify-jax test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+verify-jax test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES := -1
+
 verify-jax: $(READY_JAX)
-	JAX_COMPILATION_CACHE_DIR=$(CURDIR)/$(VENV_JAX)/cache JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
-	JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1 \
 	$(VENV_JAX)/bin/gradcheck verify --subject jax-cpu --profile ci --out $(VENV_JAX)/report
 
 test: $(READY)
 	$(BIN)/python -m pytest tests -n $(JOBS) --dist worksteal
+
+# What needs JAX: it is left out of `make test`, with its reason.
+test-jax: $(READY_JAX)
+	$(VENV_JAX)/bin/python -m pytest tests/blackbox/test_check_jax.py -n $(JOBS) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -64,6 +64,9 @@ def check(
     are differentiated, else all floating ones; other keywords are handed to `f`.
 
     `reference` is the name of a formula of the catalogue (its options in `options`) or a NumPy callable.
+    `model` is the arithmetic that the reference is held to: "gradual-underflow", "flush-to-zero", or None
+    for what the framework documents.
+
     `domain` says what numbers an input takes: "positive", "unit", "spd", "index(10)" for whole numbers below
     10, a pair (low, high) of which one may be infinite, or a Hypothesis strategy of numbers or of arrays of
     the example's shape; a list has one entry per input, a dict goes by names of inputs or parameters.
@@ -77,7 +80,7 @@ def check(
     """
     started = time.monotonic()
     chosen = _chosen(checks, reference)
-    _valid(f, max_seconds, model)
+    _valid(f, max_seconds, model, reference)
     if isolate:
         from gradcheck.blackbox.isolation import isolated
 
@@ -89,6 +92,7 @@ def check(
                 reference=reference,
                 options=options,
                 domain=domain,
+                model=model,
                 parameters=parameters,
                 framework=framework,
                 checks=tuple(chosen),
@@ -112,7 +116,7 @@ def check(
             state=subject.state,
         )
         done = [
-            _run(oracle, name, subject, reference, options or {}, f, kind)
+            _run(oracle, name, subject, reference, options or {}, f, kind, model)
             for name in chosen
             if name in subject.offers or name == "reference"
         ]
@@ -164,7 +168,7 @@ def _chosen(checks: Iterable[str] | None, reference: Any) -> list[str]:
     return [name for name in CHECKS if name in named or (name == "reference" and reference is not None)]
 
 
-def _valid(f: Any, max_seconds: float, model: str | None) -> None:
+def _valid(f: Any, max_seconds: float, model: str | None, reference: Any) -> None:
     if not callable(f):
         raise UsageError(
             f"f: expected a function to check, got {type(f).__name__}; pass it without calling it"
@@ -172,9 +176,11 @@ def _valid(f: Any, max_seconds: float, model: str | None) -> None:
     if not (isinstance(max_seconds, int | float) and max_seconds > 0):
         raise UsageError(f"max_seconds: expected a positive number of seconds, got {max_seconds!r}")
     if model is not None:
-        raise UsageError(
-            f"model: the only arithmetic model is what the framework documents (None), got {model!r}"
-        )
+        from gradcheck.blackbox.reference import flush_of
+
+        flush_of(model)
+        if reference is None:
+            raise UsageError("model: is that of the check against a reference; give reference= as well")
 
 
 def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: Any) -> str:
@@ -291,6 +297,7 @@ def _run(
     options: Mapping[str, Any],
     f: Any,
     kind: str,
+    model: str | None,
 ) -> list[Checked]:
     started = time.monotonic()
     cell = Cell(programs.name_of(f), kind, "float64", name)
@@ -299,7 +306,7 @@ def _run(
         if name == "reference":
             from gradcheck.blackbox.reference import against
 
-            return against(oracle, subject, reference, dict(options), cell)
+            return against(oracle, subject, reference, dict(options), cell, model)
         total, unfinished = _collected(oracle, name)
     finally:
         oracle.clock = whole

@@ -15,7 +15,7 @@ from gradcheck.blackbox.oracle import Oracle, OutOfTime
 from gradcheck.blackbox.result import Checked, checked
 from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.blackbox.sizes import varied
-from gradcheck.errors import GradcheckError, UsageError
+from gradcheck.errors import GradcheckError, UsageError, unknown_name
 from gradcheck.explain import code_for
 from gradcheck.families import FAMILIES, build
 from gradcheck.formats import Format, get_format
@@ -36,15 +36,32 @@ _EXAMPLES = {"value": 10, "derivative": 10, "second": 6, "special": 3, "layout":
 _ELEMENTS = 300
 _LARGEST = 12
 _ROUNDINGS = 256.0
+_LEAST_NORMAL = 2.0**-1022
+# What is legal at the lower end of the range, by name: whether subnormal numbers may become zero, when they
+# are read and when they are results. Any order of sums, fused or not, is legal in both.
+MODELS = {"gradual-underflow": False, "flush-to-zero": True}
 _CONDITION = 64.0
 
 
+def flush_of(model: str | None) -> bool | None:
+    """Return whether a named arithmetic model flushes subnormal numbers; None for what the framework says."""
+    if model is not None and model not in MODELS:
+        raise unknown_name("model", str(model), MODELS)
+    return None if model is None else MODELS[model]
+
+
 def against(
-    oracle: Oracle, subject: Any, reference: Any, options: Mapping[str, Any], cell: Cell
+    oracle: Oracle,
+    subject: Any,
+    reference: Any,
+    options: Mapping[str, Any],
+    cell: Cell,
+    model: str | None = None,
 ) -> list[Checked]:
     """Compare with a reference and return the checks; `UsageError` for one that does not exist or fit."""
+    flush = flush_of(model)
     if isinstance(reference, str):
-        return list(_formula(oracle, subject, get_formula(reference), options, cell))
+        return list(_formula(oracle, subject, get_formula(reference), options, cell, flush))
     if not callable(reference):
         raise UsageError(
             f"reference: expected the name of a formula or a NumPy function, got {type(reference).__name__}"
@@ -52,7 +69,8 @@ def against(
     started = time.monotonic()
     total, unfinished = Seen(), False
     try:
-        for seen in _callable(oracle, reference, options):
+        floor = _LEAST_NORMAL if (subject.flushes if flush is None else flush) else 0.0
+        for seen in _callable(oracle, reference, options, floor):
             total += seen
             if len(total.problems) >= 3:
                 break
@@ -64,16 +82,18 @@ def against(
 # A NumPy function
 
 
-def _callable(oracle: Oracle, reference: Callable[..., Any], options: Mapping[str, Any]) -> Iterator[Seen]:
+def _callable(
+    oracle: Oracle, reference: Callable[..., Any], options: Mapping[str, Any], floor: float
+) -> Iterator[Seen]:
     function = oracle.function
     for family, point in points.points(function.point, function.inputs, oracle.limits, oracle.seed):
         oracle.clock.require()
-        yield _values(function, oracle.within(function, point), family, reference, options)
+        yield _values(function, oracle.within(function, point), family, reference, options, floor)
     for special in (np.nan, np.inf, -np.inf):
         yield _special(oracle, special, reference, options)
     for sized in varied(function, oracle.seed):
         oracle.clock.require()
-        yield _values(sized.function, sized.function.point, sized.label, reference, options)
+        yield _values(sized.function, sized.function.point, sized.label, reference, options, floor)
 
 
 def _values(
@@ -82,7 +102,9 @@ def _values(
     family: str,
     reference: Callable[..., Any],
     options: Mapping[str, Any],
+    floor: float = 0.0,
 ) -> Seen:
+    """Compare values; those below `floor` may be zero."""
     try:
         got = one(function, point)
     except CallFailed:
@@ -99,6 +121,7 @@ def _values(
         allowed = (
             _ROUNDINGS * function.roundoff * np.maximum(np.abs(expected), scale * 2.0**-20)
             + _CONDITION * spread
+            + floor
         )
         off = np.abs(got - expected)
         judged = np.isfinite(expected) & np.isfinite(spread)
@@ -194,7 +217,12 @@ def _flat(result: Any, size: int) -> Vector:
 
 
 def _formula(
-    oracle: Oracle, subject: Any, formula: Formula, options: Mapping[str, Any], cell: Cell
+    oracle: Oracle,
+    subject: Any,
+    formula: Formula,
+    options: Mapping[str, Any],
+    cell: Cell,
+    flush: bool | None = None,
 ) -> Iterator[Checked]:
     fixed = _fixed(formula, options)
     function = oracle.function
@@ -207,6 +235,8 @@ def _formula(
         implementation = _implementation(function, formula, fmt, fixed, subject)
         if implementation is None:
             continue
+        if flush is not None:
+            implementation = replace(implementation, flushes=flush)
         for check in _CHECKS:
             if check in ("second", "layout") and (name != "float64" or not formula.differentiable):
                 continue
