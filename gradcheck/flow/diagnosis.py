@@ -11,19 +11,17 @@ import numpy as np
 
 from gradcheck.errors import UsageError
 from gradcheck.flow.activations import activation_formulas, get_activation
-from gradcheck.flow.limits import Shares, shares_at
 from gradcheck.flow.measuring import Measurement
-from gradcheck.flow.modules import Gathered, active_sizes, gather, measured, torch_parts
+from gradcheck.flow.modules import Gathered, gather, measured, torch_parts
 from gradcheck.flow.remedies import Remedy, try_remedies
+from gradcheck.flow.safety import FormatSafety, format_safety
 from gradcheck.flow.statistics import over_networks
 from gradcheck.flow.verdict import surely_differs
-from gradcheck.formats import FORMATS, get_format
 
-# The share of failed entries in the worst layer up to which a format is called safe.
-SAFE = 0.01
 # The norm that clipping is tried with, as a share of the norm of all gradients together.
 CLIPPED_TO = 0.1
-NARROW = ("float16", "bfloat16")
+# How often chance makes some layer of a healthy model seem to leave its prediction.
+CHANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -43,25 +41,6 @@ class Step:
     error: float
     predicted: float
     slack: float
-
-
-@dataclass(frozen=True)
-class FormatSafety:
-    """Whether a format holds the gradient of every layer, at the scale that it really has.
-
-    `worst` are the shares in the layer where most entries fail. `safe` says that at most a hundredth does.
-    `scale` is a power of two to multiply the loss by that makes it safe (1 if it is so already), None if no
-    scale does. `measured` are the shares (zero, infinite) of a copy of the model that ran in the format,
-    without and with that scale; None where it was not run, `reason` says why.
-    """
-
-    format: str
-    worst: Shares
-    layer: str
-    safe: bool
-    scale: float | None
-    measured: tuple[tuple[float, float], tuple[float, float]] | None
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,7 +126,7 @@ def diagnose(
         leaves_at=_leaves_at(gathered, steps),
         dead=_worst([(row.name, row.dead) for row in rows]),
         saturated=_worst([(row.name, row.saturated) for row in rows]),
-        formats=_formats(build, example_input, gathered, loss, seed),
+        formats=format_safety(build, example_input, gathered, loss, seed),
         training=_training(build, example_input, loss, seed),
         remedies=try_remedies(build, example_input, seeds=seeds, loss=loss, seed=seed) if remedies else (),
     )
@@ -209,83 +188,26 @@ def slope_moments(activation: str, mean: float, variance: float) -> tuple[float,
 
 
 def _leaves_at(gathered: Gathered, steps: Sequence[Step]) -> str:
-    """Return the first layer from the output where ln ‖g‖² is surely not what the steps above add up to."""
+    """Return the first layer from the output where ln ‖g‖² surely is not what it should be.
+
+    Judged are the step from the layer above, which a single odd layer shows in, and the sum of all steps so
+    far, which small differences add up in. Student's t with as many networks as there are; all tests together
+    err in one of 1/`CHANCE` models.
+    """
     gradient, names = gathered.rows("gradient"), gathered.names
     live = np.all(np.isfinite(gradient), axis=0)
-    above, expected, slack = len(names) - 1, 0.0, 0.0
+    start, expected, slack = len(names) - 1, 0.0, 0.0
+    chance = CHANCE / (2 * len(steps))
     for place, step in zip(range(len(names) - 2, -1, -1), steps, strict=True):
         if math.isnan(step.predicted):
-            above, expected, slack = place, 0.0, 0.0
+            start, expected, slack = place, 0.0, 0.0
             continue
         expected, slack = expected + step.predicted, slack + step.slack
-        if surely_differs(over_networks(gradient[place, live] - gradient[above, live]), expected, slack):
-            return names[place]
+        for above, law, doubt in ((place + 1, step.predicted, step.slack), (start, expected, slack)):
+            seen = over_networks(gradient[place, live] - gradient[above, live])
+            if surely_differs(seen, law, doubt, chance):
+                return names[place]
     return ""
-
-
-def _formats(
-    build: Any, example: Any, gathered: Gathered, loss: Callable[..., Any] | None, seed: int
-) -> tuple[FormatSafety, ...]:
-    gradient = gathered.rows("gradient")
-    live = np.all(np.isfinite(gradient), axis=0)
-    if not np.any(live):
-        return ()
-    logs = [
-        float(np.mean(row[live])) / 2 - math.log(max(size, 1.0)) / 2
-        for row, size in zip(gradient, active_sizes(gathered), strict=True)
-    ]
-    return tuple(_safety(build, example, gathered.names, logs, fmt.name, loss, seed) for fmt in FORMATS)
-
-
-def _safety(
-    build: Any,
-    example: Any,
-    names: Sequence[str],
-    logs: Sequence[float],
-    name: str,
-    loss: Callable[..., Any] | None,
-    seed: int,
-) -> FormatSafety:
-    fmt = get_format(name)
-
-    def at(power: int) -> list[Shares]:
-        scaled = (min(max(log + power * math.log(2.0), -745.0), 709.0) for log in logs)
-        return [shares_at(len(logs) - place, math.exp(log), fmt) for place, log in enumerate(scaled)]
-
-    def worst(power: int) -> float:
-        return max(lost(shares) for shares in at(power))
-
-    here = at(0)
-    place = max(range(len(here)), key=lambda k: lost(here[k]))
-    safe = lost(here[place]) <= SAFE
-    powers = sorted(range(-64, 128), key=abs)
-    scale = 1.0 if safe else next((2.0**p for p in powers if worst(p) <= SAFE), None)
-    ran, reason = None, "" if name in NARROW else "a wide format"
-    if name in NARROW:
-        ran, reason = _ran(build, example, name, scale, loss, seed)
-    return FormatSafety(name, here[place], names[place], safe, scale, ran, reason)
-
-
-def lost(shares: Shares) -> float:
-    """Return the share of entries that are zero, subnormal, infinite or NaN."""
-    return shares.zero + shares.subnormal + shares.infinite
-
-
-def _ran(
-    build: Any, example: Any, name: str, scale: float | None, loss: Callable[..., Any] | None, seed: int
-) -> tuple[tuple[tuple[float, float], tuple[float, float]] | None, str]:
-    flow, remedies = torch_parts()
-    with flow.as_before():
-        try:
-            module = flow.copied(flow.make(build, seed))
-            plain = remedies.in_format(module, example, seed, loss, name, 1.0)
-            scaled = plain
-            if scale not in (None, 1.0):
-                module = flow.copied(flow.make(build, seed))
-                scaled = remedies.in_format(module, example, seed, loss, name, scale)
-        except UsageError as error:
-            return None, str(error)
-    return (plain, scaled), ""
 
 
 def _training(build: Any, example: Any, loss: Callable[..., Any] | None, seed: int) -> Training | None:

@@ -38,7 +38,7 @@ class Trace:
     `gradient` is ln ‖g‖² (-inf for 0), `weight_gradient` ln ‖∂/∂W‖², `forward` ln of the mean square of the
     pre-activations (of the stream in a residual network). `idle` is the share of entries of the gradient
     whose own slope is 0 or that are dropped, `dead` that of units whose slope is 0 for every input,
-    `saturated` that of slopes that are not 0 and below a hundredth of the layer's largest. `zero`,
+    `saturated` that of slopes below a hundredth of the layer's largest. `zero`,
     `subnormal` and `infinite` (or NaN) are shares of the gradient's entries, of those whose own slope is not
     0.
     """
@@ -100,7 +100,7 @@ def run(
     with np.errstate(all="ignore"):
         layers, forward = _forward(network, origin, activation, count, _as_is if backward else origin.store)
         rows = list(_backward(network, origin, layers, fmt))
-    kinds = [slope_shares(layer.slope) for layer in layers]
+    kinds = [slope_shares(layer.slope, activation) for layer in layers]
     idle = [_idle(network, layer, place) for place, layer in enumerate(layers)]
     gradients, weights, shares = zip(*reversed(rows), strict=True)
     zero, subnormal, infinite = zip(*shares, strict=True)
@@ -215,13 +215,17 @@ def _idle(network: Network, layer: _Layer, place: int) -> Array:
     return np.asarray(1 - np.mean(layer.active, axis=tuple(range(1, layer.active.ndim))))
 
 
-def slope_shares(slope: Array) -> tuple[Array, Array]:
-    """Return per network the share of units that are dead, and that of slopes that are small and not 0."""
+def slope_shares(slope: Array, activation: Activation) -> tuple[Array, Array]:
+    """Return per network the shares of dead units and of saturated slopes.
+
+    An activation that is linear on both sides of 0 does not saturate: it is off or on.
+    """
     size = np.abs(np.asarray(slope, dtype=np.float64)).reshape(*slope.shape[:2], -1)
     dead = np.mean(np.all(size == 0, axis=1), axis=1)
+    if activation.slopes is not None:
+        return dead, np.zeros_like(dead)
     largest = np.max(size, axis=(1, 2), keepdims=True)
-    saturated = np.mean((size < SATURATED * largest) & (size > 0), axis=(1, 2))
-    return dead, saturated
+    return dead, np.mean(size < SATURATED * largest, axis=(1, 2))
 
 
 def normalised(norm: str | None, z: Array) -> Array:

@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gradcheck.flow.diagnosis import Diagnosis, FormatSafety, Training
+    from gradcheck.flow.diagnosis import Diagnosis, Training
     from gradcheck.flow.limits import FormatLimit
     from gradcheck.flow.measuring import LayerRow, Measurement
+    from gradcheck.flow.safety import FormatSafety
 
 # A longer table shows every n-th layer, and both ends.
 MOST_ROWS = 40

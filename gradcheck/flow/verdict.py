@@ -171,11 +171,13 @@ def _of_weights(statistics: Statistics, trace: Trace) -> Iterator[FlowFinding]:
         )
 
 
-def surely_differs(estimate: Estimate, truth: float, truth_error: float = 0.0) -> bool:
-    """Whether an estimate differs from a known number by more than chance gives once in 1.7 million."""
+def surely_differs(
+    estimate: Estimate, truth: float, truth_error: float = 0.0, chance: float = CHANCE
+) -> bool:
+    """Whether an estimate differs from a known number by more than `chance` explains, by Student's t."""
     if estimate.count < 3 or not math.isfinite(estimate.error):
         return False
-    reach = float(special.stdtrit(estimate.count - 1, 1 - CHANCE / 2)) * estimate.error
+    reach = float(special.stdtrit(estimate.count - 1, 1 - chance / 2)) * estimate.error
     return abs(estimate.value - truth) > reach + truth_error
 
 

@@ -65,6 +65,7 @@ class Call:
     reached: bool = False
     into_norm: bool = False
     after: Any = None
+    switch: bool = False
     own: Any = None
 
 
@@ -208,6 +209,8 @@ def _activated(run: Run, part: Any, args: Any, out: Any) -> None:
     if origin.through == "linear":
         name = activation_name(part)
         run.origins[id(out)] = replace(origin, tensor=out, version=out._version, through=name)
+        # These are off or on; a slope of 0 is no saturation.
+        origin.call.switch = type(part).__name__ in ("ReLU", "LeakyReLU", "PReLU", "RReLU")
         if out.requires_grad:
             out.register_hook(lambda g: setattr(origin.call, "after", g.detach()))
 
@@ -253,7 +256,8 @@ def _arrived(call: Call, gradient: Tensor) -> None:
         known = above != 0
         slope = (g[known] / above[known]).abs()
         if slope.numel():
-            call.saturated = float(((slope < SATURATED * slope.max()) & (slope > 0)).double().mean())
+            small = (slope < SATURATED * slope.max()) & (slope > 0 if call.switch else slope >= 0)
+            call.saturated = float(small.double().mean())
     call.after = None
 
 
