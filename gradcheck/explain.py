@@ -506,19 +506,20 @@ _PREFIX = {
     "witness": "WITNESS",
 }
 # Checks of a black box: what they find has no bound, and is inconsistent.
+# In the order in which they run: what costs little first, then the most telling.
 BLACK_BOX = {
     "state": ("STATE", "inputs, earlier outputs and the process are left alone, and a call repeats itself"),
     "jacobian": ("JACOBIAN", "every entry at the example, reverse mode against differences"),
     "cotangents": ("COTANGENTS", "linear in the cotangent, however that lies in memory, and accumulated"),
-    "values": ("VALUES", "the Jacobian at large, tiny, saturated and tied values, and where code branches"),
     "subsets": ("SUBSETS", "the same gradients where only some inputs require one"),
     "layouts": ("LAYOUTS", "the same answers for inputs that lie otherwise in memory"),
+    "batched": ("BATCHED", "gradients of a batch of cotangents are those one by one"),
+    "forward": ("FORWARD", "forward mode is the adjoint of reverse mode"),
+    "formats": ("FORMATS", "float32, bfloat16 and float16 against float64"),
+    "reference": ("REFERENCE", "the values, and more, of a formula or a function that is named"),
+    "values": ("VALUES", "the Jacobian at large, tiny, saturated and tied values, and where code branches"),
     "sizes": ("SIZES", "the Jacobian at other sizes of every axis that may vary"),
     "second-order": ("SECOND-ORDER", "double backward against differences of the gradient"),
-    "formats": ("FORMATS", "float32, bfloat16 and float16 against float64"),
-    "forward": ("FORWARD", "forward mode is the adjoint of reverse mode"),
-    "batched": ("BATCHED", "gradients of a batch of cotangents are those one by one"),
-    "reference": ("REFERENCE", "the values, and more, of a formula or a function that is named"),
 }
 # Checks of somebody's optimizer. The first two need a reference, and are judged by its bounds.
 OPTIMIZER_CHECKS = {

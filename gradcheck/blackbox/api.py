@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
+import math
 import sys
 import time
 import warnings
@@ -34,6 +36,8 @@ _SHARES = {
     "sizes": 0.6,
     "second-order": 1.0,
 }
+# Beyond, a few copies in float64 are more than the memory of most machines.
+_MOST_NUMBERS = 10**8
 # What holds no arrays of JAX.
 _PLAIN = (int, float, str, bytes, type(None))
 # More findings of one check tell nothing new.
@@ -102,6 +106,7 @@ def check(
             ),
         )
     kind = framework or _framework(f, inputs, keywords, vjp)
+    _affordable((inputs, keywords))
     with _as_before(kind):
         subject = _subject(kind, f, inputs, keywords, vjp, parameters, "state" in chosen)
         subject.function, limits = limited(subject.function, domain, f, seed)
@@ -203,6 +208,16 @@ def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: 
     return kinds.pop()
 
 
+def _affordable(given: Any) -> None:
+    """Refuse what no check could hold, before anything is copied."""
+    numbers = sum(math.prod(item.shape) for item in _items(given) if _kind(item))
+    if numbers > _MOST_NUMBERS:
+        raise UsageError(
+            f"the inputs have {numbers:,} numbers, some {numbers * 80 / 1e9:,.0f} GB in a check; "
+            f"give an example of at most {_MOST_NUMBERS:,}, other sizes are tried by themselves"
+        )
+
+
 def _items(item: Any) -> Iterator[Any]:
     for leaf in leaves(item):
         if "jax" in sys.modules and _kind(leaf) == "" and not isinstance(leaf, _PLAIN):
@@ -275,6 +290,8 @@ def _as_before(kind: str) -> Iterator[None]:
     """Leave seeds, modes and warnings as they were."""
     with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
+        # A function that prints does so thousands of times.
+        stack.enter_context(contextlib.redirect_stdout(_Silent()))
         from gradcheck.subjects.array_probes import as_before as process_as_before
 
         stack.enter_context(process_as_before())
@@ -287,6 +304,14 @@ def _as_before(kind: str) -> Iterator[None]:
 
             stack.enter_context(settings_as_before())
         yield
+
+
+class _Silent(io.TextIOBase):
+    """A text stream that keeps nothing."""
+
+    def write(self, text: str) -> int:
+        """Take a text and forget it."""
+        return len(text)
 
 
 def _run(

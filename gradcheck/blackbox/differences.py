@@ -11,6 +11,7 @@ Sources: Richardson 1911; Curtis, Powell & Reid 1974 for the perturbation of man
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,20 +66,22 @@ def along(
     directions: Vector,
     ladder: tuple[int, ...] = LADDER,
     noise: Vector | float = 0.0,
+    tick: Callable[[], None] = lambda: None,
 ) -> Slope:
     """Return the derivatives of all outputs along directions of one input, (C, n) in and (C, m) out.
 
-    `noise` is that of the outputs where it was measured; their rounding is always counted.
+    `noise` is that of the outputs where it was measured; their rounding is always counted. `tick` is called
+    between calls of the function, and may raise.
 
     A direction holds the signed size of each element's step at h = 1; what is returned is the derivative
     with respect to h.
     """
     count = len(directions)
     per = max(1, MOST_NUMBERS // max(1, sum(x.size for x in point) + function.size) // (2 * len(ladder)))
-    parts = [
-        _along(function, point, place, directions[start : start + per], ladder, noise)
-        for start in range(0, count, per)
-    ]
+    parts = []
+    for start in range(0, count, per):
+        tick()
+        parts.append(_along(function, point, place, directions[start : start + per], ladder, noise))
     if not parts:
         empty = np.zeros((0, function.size))
         return Slope(empty, empty)

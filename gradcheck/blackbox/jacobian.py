@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from gradcheck.blackbox import differences, projection, structure
 from gradcheck.blackbox.closely import CLOSE, KNOWN, RELATIVE, Entry, Suspect, look
 from gradcheck.blackbox.projection import signed
-from gradcheck.subjects.function import Function, Point, Vector, one
+from gradcheck.subjects.function import Function, Point, Rows, Vector, one
 
 # An entry passes at once within so many error estimates; what does not is looked at closely.
 _FIRST = 8.0
@@ -20,6 +21,8 @@ _OF_TYPICAL = 1e-12
 _LOOKED_AT = 24
 _COLOURS = 512
 _ROWS = 16
+# How many rows and columns of a Jacobian are taken that is too large for all of its entries.
+_SAMPLED = 128
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,12 @@ def compare(
     places: tuple[int, ...] | None = None,
     memory: Memory | None = None,
     quick: bool = False,
+    tick: Callable[[], None] = lambda: None,
 ) -> Compared:
     """Compare every entry of the Jacobian with respect to the inputs at `places`; all of them, if None.
 
-    `quick` is content with bilinear forms where they are sharp enough; see `projection`.
+    `quick` is content with bilinear forms where they are sharp enough; see `projection`. `tick` is called
+    between calls of the function, and may raise to end the work.
     """
     total = Compared()
     memory = memory or Memory()
@@ -73,7 +78,7 @@ def compare(
             form = said[place]
             seen = Compared(form.entries, resolution=form.resolution, kinds=("forms",))
         else:
-            seen = _one_input(function, point, place, seed, memory)
+            seen = _one_input(function, point, place, seed, memory, tick)
         total = _merge(total, seen)
     memory.products.clear()
     return total
@@ -108,12 +113,48 @@ class _Both:
     floor: float
 
 
-def _one_input(function: Function, point: Point, place: int, seed: int, memory: Memory) -> Compared:
+def _one_input(
+    function: Function, point: Point, place: int, seed: int, memory: Memory, tick: Callable[[], None]
+) -> Compared:
     found = memory.structures.get(place)
     if found is None or found.column.shape[1] != function.size:
+        tick()
         found = structure.find(function, point, place, seed)
+        if found is None:
+            return _sample(function, point, place, seed, tick)
         memory.structures[place] = found
-    both, missing = _both(function, point, place, found, seed, memory)
+    return _taken(function, point, place, found, seed, memory, tick)
+
+
+def _sample(function: Function, point: Point, place: int, seed: int, tick: Callable[[], None]) -> Compared:
+    """Compare some rows and columns of a Jacobian that is too large; what is left is undecided."""
+    n, m = function.inputs[place].size, function.size
+    rng = np.random.default_rng([seed, 27])
+    rows = np.sort(rng.permutation(m)[:_SAMPLED])
+    columns = np.sort(rng.permutation(n)[:_SAMPLED])
+    part = structure.sampled(columns, n, len(rows))
+    seen = _taken(Rows(function, rows), point, place, part, seed, Memory(), tick)
+    return replace(
+        seen,
+        wrong=tuple(replace(entry, row=int(rows[entry.row])) for entry in seen.wrong),
+        undecided=n * m - seen.entries,
+        notes=(
+            f"{function.inputs[place].name}: of {n:,} × {m:,} entries without structure {len(columns)} × "
+            f"{len(rows)} are compared; a smaller example is compared in full",
+        ),
+    )
+
+
+def _taken(
+    function: Function,
+    point: Point,
+    place: int,
+    found: structure.Structure,
+    seed: int,
+    memory: Memory,
+    tick: Callable[[], None],
+) -> Compared:
+    both, missing = _both(function, point, place, found, seed, memory, tick)
     with np.errstate(all="ignore"):
         gap = np.abs(both.analytic - both.numeric)
         allowed = _FIRST * both.error + RELATIVE * np.abs(both.numeric) + both.floor
@@ -122,9 +163,9 @@ def _one_input(function: Function, point: Point, place: int, seed: int, memory: 
         coarse = judged & (allowed - both.floor > KNOWN * size)
         suspect = (judged & ~(gap <= allowed)) | coarse
     stray = ~(np.abs(both.stray) <= both.floor)
-    if not judged.all():
+    if not judged.all() or found.kind == "sampled":
         stray &= False
-    kinked, wrong, undecided, jumps = _look(function, point, place, found, both, suspect)
+    kinked, wrong, undecided, jumps = _look(function, point, place, found, both, suspect, tick)
     kinks = int(kinked.sum())
     wrong += _strays(function, point, place, found, stray)
     if kinks and not wrong:
@@ -145,10 +186,16 @@ def _one_input(function: Function, point: Point, place: int, seed: int, memory: 
 
 
 def _both(
-    function: Function, point: Point, place: int, found: structure.Structure, seed: int, memory: Memory
+    function: Function,
+    point: Point,
+    place: int,
+    found: structure.Structure,
+    seed: int,
+    memory: Memory,
+    tick: Callable[[], None],
 ) -> tuple[_Both, bool]:
     sizes = differences.step_sizes(point[place])
-    slope = differences.along(function, point, place, found.directions * sizes)
+    slope = differences.along(function, point, place, found.directions * sizes, tick=tick)
     column = found.column
     seen = column >= 0
     at = np.where(seen, column, 0)
@@ -196,6 +243,7 @@ def _look(
     found: structure.Structure,
     both: _Both,
     suspect: NDArray[np.bool_],
+    tick: Callable[[], None],
 ) -> tuple[NDArray[np.int64], list[Entry], int, int]:
     """Look closely at suspicious entries: kinks, a longer ladder, the noise of the gradient itself.
 
@@ -208,6 +256,7 @@ def _look(
     left = suspect.copy()
     sizes = differences.step_sizes(point[place])
     for colour in np.flatnonzero(left.any(axis=1))[:_COLOURS]:
+        tick()
         ends = differences.sides(function, point, place, found.directions[colour] * sizes)
         right, below = ends.right, ends.left
         at = np.where(both.column[colour] >= 0, both.column[colour], 0)
@@ -230,6 +279,8 @@ def _look(
         severity = np.where(left, np.where(np.isfinite(gap), gap / (both.error + 1e-300), np.inf), -1.0)
     order = np.argsort(-severity, axis=None, kind="stable")[: int(left.sum())]
     for flat in order[:_LOOKED_AT]:
+        if not wrong:
+            tick()
         colour, row = np.unravel_index(flat, left.shape)
         column = int(both.column[colour, row])
         entry, known = look(Suspect(function, point, place, column, int(row), both.largest, both.floor))

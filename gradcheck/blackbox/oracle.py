@@ -105,7 +105,9 @@ class Oracle:
             memory = jacobian.Memory(typical=dict(self.memory.typical))
         try:
             with np.errstate(all="ignore"):
-                found = jacobian.compare(function, point, self.seed, memory=memory, quick=by_forms)
+                found = jacobian.compare(
+                    function, point, self.seed, memory=memory, quick=by_forms, tick=self.clock.require
+                )
         except CallFailed as error:
             return self._raised(function, point, family, what, error, lenient)
         problems = tuple(self._problem(function, point, family, what, entry) for entry in found.wrong)

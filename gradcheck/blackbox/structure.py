@@ -34,6 +34,8 @@ _FEW = 64
 # Each probe sees a single breach with probability 1/4: the chance to miss one is (3/4)^50 = 6e-7.
 PROBES = 50
 _WINDOWS = (8, 32)
+# A Jacobian without structure is not taken beyond so many entries.
+MOST_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,19 @@ def dense(inputs: int, outputs: int) -> Structure:
     return Structure(np.eye(inputs), column, np.eye(outputs), "dense")
 
 
-def find(function: Function, point: Point, place: int, seed: int) -> Structure:
-    """Return the structure of the Jacobian with respect to one input, near a point."""
+def sampled(columns: Index, inputs: int, outputs: int) -> Structure:
+    """Return the structure in which some columns are taken, and nothing is known."""
+    directions = np.zeros((len(columns), inputs))
+    directions[np.arange(len(columns)), columns] = 1.0
+    column = np.repeat(columns[:, None], outputs, axis=1)
+    return Structure(directions, column, np.eye(outputs), "sampled")
+
+
+def find(function: Function, point: Point, place: int, seed: int) -> Structure | None:
+    """Return the structure of the Jacobian with respect to one input, near a point.
+
+    Where nothing is known and the entries are more than can be taken one by one, there is none.
+    """
     axes = function.inputs[place]
     n, m = axes.size, function.size
     if n * m <= _FEW or m <= 1 or n <= 1:
@@ -73,15 +86,13 @@ def find(function: Function, point: Point, place: int, seed: int) -> Structure:
     reacts = _Reactions(function, point, place, rng)
     try:
         classes = [_classify(reacts, axes, axis, function.output_shapes) for axis in range(len(axes.shape))]
-    except Exception:
+        built = None if all(kind.name == "mixed" for kind in classes) else _build(axes, classes, m)
+        if built is not None and _verified(reacts, axes, classes):
+            return built
+    except CallFailed:
         # The function refuses perturbed inputs: a matrix is then no longer positive definite, say.
-        return dense(n, m)
-    if all(kind.name == "mixed" for kind in classes):
-        return dense(n, m)
-    built = _build(axes, classes, m)
-    if built is None or not _verified(reacts, axes, classes):
-        return dense(n, m)
-    return built
+        pass
+    return dense(n, m) if n * m <= MOST_ENTRIES else None
 
 
 @dataclass(frozen=True)
@@ -173,10 +184,12 @@ def _window(reacts: _Reactions, coordinate: Index, length: int, period: int) -> 
     """Return where the window of each output begins, if none is wider than half a period."""
     if length < 3 * period:
         return None
-    residues = reacts(np.array([coordinate % period == r for r in range(period)]))
-    blocks = reacts(np.array([coordinate // (period // 2) == b for b in range(-(-length // (period // 2)))]))
     half = period // 2
-    if (residues.sum(0) > half).any() or (blocks.sum(0) > 2).any():
+    residues = reacts(np.array([coordinate % period == r for r in range(period)]))
+    if (residues.sum(0) > half).any():
+        return None
+    blocks = reacts(np.array([coordinate // (period // 2) == b for b in range(-(-length // (period // 2)))]))
+    if (blocks.sum(0) > 2).any():
         return None
     first = np.where(blocks.any(0), blocks.argmax(0), 0)
     two = blocks.sum(0) == 2

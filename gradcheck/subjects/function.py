@@ -73,6 +73,44 @@ class Function(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some outputs of a function; see `Function`."""
+
+    function: Function
+    rows: NDArray[np.int64]
+
+    @property
+    def inputs(self) -> tuple[Axes, ...]:
+        """The differentiable inputs."""
+        return self.function.inputs
+
+    @property
+    def size(self) -> int:
+        """How many outputs there are."""
+        return len(self.rows)
+
+    @property
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """One row of outputs."""
+        return ((self.size,),)
+
+    @property
+    def roundoff(self) -> float:
+        """The unit roundoff of the outputs' format."""
+        return self.function.roundoff
+
+    def values(self, points: Point) -> Vector:
+        """Return these outputs at a batch of points."""
+        return self.function.values(points)[:, self.rows]
+
+    def gradients(self, point: Point, cotangents: Vector) -> tuple[Vector | None, ...]:
+        """Return the vector-Jacobian products of cotangents of these outputs."""
+        wide = np.zeros((len(cotangents), self.function.size))
+        wide[:, self.rows] = cotangents
+        return self.function.gradients(point, wide)
+
+
 class Resizable(Function, Protocol):
     """A function whose examples can be replaced by others of other sizes.
 
