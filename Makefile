@@ -1,6 +1,6 @@
 # The two commands of the README: `make verify` and `make test`. Nothing has to be activated beforehand.
 .DELETE_ON_ERROR:
-.PHONY: verify verify-jax test test-jax lint format build bench rates corpus clean
+.PHONY: verify verify-jax test test-jax lint format build bench rates corpus peers clean
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VENV_JAX := .venv-jax
 READY_JAX := $(VENV_JAX)/.ready
+VENV_PEERS := .venv-peers
+READY_PEERS := $(VENV_PEERS)/.ready
 
 verify: $(READY)
 	$(BIN)/gradcheck verify --profile ci --out reports
@@ -55,6 +57,13 @@ corpus: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[torch,corpus]" "$(TORCH)"
 	$(BIN)/python -m benchmarks.oracle.operators
 
+# gradcheck.check beside the gradient checkers of PyTorch, JAX, SciPy and numdifftools: what each catches, whom
+# it accuses, how long it takes. Its environment has all of them. An hour, and nothing else should run.
+peers: $(READY_PEERS)
+	OMP_NUM_THREADS=1 $(VENV_PEERS)/bin/python -W ignore -m benchmarks.oracle.speed
+	OMP_NUM_THREADS=1 $(VENV_PEERS)/bin/python -W ignore -m benchmarks.oracle.detect
+	$(VENV_PEERS)/bin/python -m benchmarks.oracle.tables
+
 # PyTorch comes first and alone. It and the other versions are fixed, so that findings are those of the known
 # list: another NumPy or Hypothesis computes and draws other numbers.
 $(READY): pyproject.toml constraints.txt
@@ -68,5 +77,12 @@ $(READY_JAX): pyproject.toml constraints.txt
 	$(VENV_JAX)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[jax]"
 	touch $@
 
+$(READY_PEERS): pyproject.toml constraints.txt
+	test -x $(VENV_PEERS)/bin/python || $(PYTHON) -m venv $(VENV_PEERS)
+	$(VENV_PEERS)/bin/python -m pip install --quiet --constraint constraints.txt "$(TORCH)"
+	$(VENV_PEERS)/bin/python -m pip install --quiet --constraint constraints.txt \
+		--editable ".[torch,jax]" numdifftools==0.11.2 "$(TORCH)"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV_JAX) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(VENV_JAX) $(VENV_PEERS) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks
