@@ -24,10 +24,15 @@ def _subjects() -> dict[str, str]:
 
 
 def _checks() -> dict[str, str]:
-    from gradcheck.explain import BLACK_BOX
+    from gradcheck.explain import BLACK_BOX, OPTIMIZER_CHECKS
     from gradcheck.runner.plan import CHECKS
 
-    return {**CHECKS, **{name: f"of your own function: {says}" for name, (_, says) in BLACK_BOX.items()}}
+    own = {name: f"of your own function: {says}" for name, (_, says) in BLACK_BOX.items()}
+    # Where both have a check of one name, it is listed for both.
+    for name, (_, says) in OPTIMIZER_CHECKS.items():
+        before = {**CHECKS, **own}.get(name)
+        own[name] = f"{before}; of your own optimizer: {says}" if before else f"of your own optimizer: {says}"
+    return {**CHECKS, **own}
 
 
 def _claims() -> dict[str, str]:

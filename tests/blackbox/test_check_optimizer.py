@@ -236,6 +236,19 @@ def test_the_same_call_gives_the_same_answer():
     assert other.ok and [c.evidence for c in other.checks] != [c.evidence for c in once.checks]
 
 
+def test_isolated_a_crash_is_a_finding():
+    class Ending(torch.optim.SGD):
+        def step(self, closure=None):
+            os.abort()
+
+    crashed = gradcheck.check_optimizer(lambda p: Ending(p, lr=0.1), isolate=True)
+    assert [f.code for f in crashed.findings] == ["SUBJECT-CRASHED"]
+    whole = gradcheck.check_optimizer(adam, isolate=True, checks="resumed", max_seconds=SECONDS)
+    assert whole.ok and [each.cell.check for each in whole.checks] == ["resumed"]
+    with pytest.raises(UsageError, match="got NoneType"):
+        gradcheck.check_optimizer(lambda p: None, isolate=True)
+
+
 def test_what_the_time_does_not_allow_is_unfinished():
     result = gradcheck.check_optimizer(adam, "adam", max_seconds=0.01)
     assert not result.ok and result.unfinished and result.verdict is Verdict.INCONCLUSIVE
