@@ -197,6 +197,8 @@ def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: 
         return "jax"
     if len(kinds) > 1:
         raise UsageError(f"inputs of several frameworks: {', '.join(sorted(kinds))}; convert them to one")
+    if not kinds and vjp is not None and any(isinstance(item, np.generic) for item in _items(inputs)):
+        return "numpy"
     if kinds == {"numpy"} and vjp is None:
         raise UsageError(
             "NumPy inputs: expected vjp=, a function (inputs, cotangent) -> gradients, got none; "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradcheck.errors import UsageError
-from gradcheck.subjects.function import Axes, CallFailed, Draw, Point, Vector, resample
+from gradcheck.subjects.function import Axes, CallFailed, Draw, Point, Vector, raised_by, resample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -205,7 +205,7 @@ class TorchFunction:
         except (CallFailed, UsageError):
             raise
         except (Exception, SystemExit) as error:
-            raise CallFailed(str(error)) from error
+            raise CallFailed(raised_by(error)) from error
 
     def _first(self, leaves: Sequence[Tensor]) -> list[Tensor]:
         import torch
@@ -315,7 +315,7 @@ class TorchFunction:
             try:
                 return self._products(live, wanted, blocks)
             except (Exception, SystemExit) as error:
-                raise CallFailed(str(error)) from error
+                raise CallFailed(raised_by(error)) from error
 
     def _products(
         self, live: list[Tensor], wanted: list[Tensor], blocks: list[Tensor]
