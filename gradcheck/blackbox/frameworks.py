@@ -30,14 +30,15 @@ class TorchSubject:
         parameters: bool,
         watched: bool = True,
     ) -> None:
-        from gradcheck.subjects import torch_probes
+        from gradcheck.subjects import torch_probes, torch_state
         from gradcheck.subjects.torch_function import function_of
+        from gradcheck.subjects.torch_process import facts
 
         self.function = function_of(f, inputs, keywords, parameters)
         self.probes: dict[str, Callable[..., Any]] = dict(torch_probes.PROBES)
         # Taken before the first call, and only if somebody will look at it again.
-        around = torch_probes.surroundings() if watched else {}
-        self.state: Callable[..., Any] | None = partial(torch_probes.state, around=around)
+        around = facts() if watched else {}
+        self.state: Callable[..., Any] | None = partial(torch_state.state, around=around)
         self._f = f
 
     def program(self, problem: Problem) -> str:

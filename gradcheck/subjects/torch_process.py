@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,9 +25,11 @@ def facts() -> dict[str, Any]:
         "the number of threads": torch.get_num_threads(),
         "torch.use_deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "anomaly detection": torch.is_anomaly_enabled(),
+        "the rounding of subnormal numbers": float(torch.tensor(2.0**-1070, dtype=torch.float64) * 1.0),
         "the flags of NumPy's errors": tuple(sorted(np.geterr().items())),
         "the working directory": os.getcwd(),
         "the environment": tuple(sorted(os.environ.items())),
+        "the warning filters": len(warnings.filters),
     }
 
 
