@@ -129,7 +129,7 @@ def test_limits_hold_extrapolated_from_two_widths(name: str) -> None:
 
 SPREADS: Mapping[str, tuple[Net, int]] = {
     "tanh": (Net("tanh", 2.25, 0.05, width=64), 6),
-    "tanh, orthogonal": (Net("tanh", 2.25, width=64, law="orthogonal", width=48), 6),
+    "tanh, orthogonal": (Net("tanh", 2.25, law="orthogonal", width=48), 6),
     "RMS norm, tanh": (Net("tanh", 1.0, norm="rms", width=64), 3),
     "layer norm, ReLU": (Net("relu", 1.0, norm="layer", width=64), 3),
 }
