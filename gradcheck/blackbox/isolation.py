@@ -25,8 +25,13 @@ from gradcheck.subjects.function import CallFailed
 _GRACE = 10.0
 
 
-def isolated(f: Callable[..., Any], inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Result:
-    """Run `check` in a child, killed with all that it started when its time is over."""
+def isolated(
+    f: Callable[..., Any],
+    inputs: Sequence[Any],
+    arguments: Mapping[str, Any],
+    call: Callable[[elsewhere.Task], tuple[Result, Any]] | None = None,
+) -> Result:
+    """Run `check`, or another `call`, in a child, killed with all that it started when its time is over."""
     if not hasattr(os, "fork"):
         raise UsageError("isolate: this system cannot fork; run the check without isolate")
     task = elsewhere.Task(f, tuple(inputs), dict(arguments))
@@ -34,14 +39,14 @@ def isolated(f: Callable[..., Any], inputs: Sequence[Any], arguments: Mapping[st
     end = started + float(arguments["max_seconds"]) * 1.5 + _GRACE
     watched = "state" in arguments["checks"]
     if elsewhere.forbids_forks():
-        first: Any = elsewhere.fresh(task, "both")
+        first: Any = None if call is not None else elsewhere.fresh(task, "both")
         if first is None:
             raise UsageError(
                 "isolate: a process that runs JAX cannot be forked, and the function cannot be imported in a "
                 "fresh one; define it in a module, or run the check without isolate"
             )
     else:
-        first = elsewhere.forked(both, task)
+        first = elsewhere.forked(call or both, task)
     second = None
     if watched:
         second = elsewhere.fresh(task, "answers") or elsewhere.forked(elsewhere.answers, task)

@@ -13,6 +13,8 @@ import numpy as np
 from gradcheck.blackbox import optimizer_laws as laws
 from gradcheck.blackbox import optimizer_reference as against
 from gradcheck.blackbox import optimizer_runs as runs
+from gradcheck.blackbox.elsewhere import Task
+from gradcheck.blackbox.isolation import isolated
 from gradcheck.blackbox.optimizer_shrinking import shrunk_fault, shrunk_law
 from gradcheck.blackbox.oracle import Clock
 from gradcheck.blackbox.result import Checked, Result, checked
@@ -64,6 +66,7 @@ def check_optimizer(
     checks: Iterable[str] | None = None,
     max_seconds: float = 10.0,
     seed: int = 0,
+    isolate: bool = False,
 ) -> Result:
     """Check an optimizer: against one of the catalogue, and against what any optimizer has to keep to.
 
@@ -74,9 +77,10 @@ def check_optimizer(
     be *accurate*; without one, runs that must end alike are compared, and it is *consistent* at best.
 
     `checks` chooses among `gradcheck.blackbox.optimizer.CHECKS`; `max_seconds` is a ceiling, what it does not
-    allow is unfinished. Seeds, modes and flags of the process are left as they were. Raises `UsageError` for
-    a `make` that makes no optimizer of its parameters, for an unknown reference, and for options that are
-    unknown, out of range, or other than those of the optimizer.
+    allow is unfinished. `isolate` runs everything in a process of its own, where a crash is a finding. Seeds,
+    modes and flags of the process are left as they were. Raises `UsageError` for a `make` that makes no
+    optimizer of its parameters, for an unknown reference, and for options that are unknown, out of range, or
+    other than those of the optimizer.
     """
     started = time.monotonic()
     formula = _formula(reference)
@@ -85,6 +89,9 @@ def check_optimizer(
     if not (isinstance(max_seconds, int | float) and max_seconds > 0):
         raise UsageError(f"max_seconds: expected a positive number of seconds, got {max_seconds!r}")
     chosen = _chosen(checks, formula)
+    if isolate and callable(make):
+        given = {"reference": reference, "options": options, "checks": tuple(chosen), "seed": seed}
+        return isolated(make, (), {**given, "max_seconds": max_seconds}, _isolated)
     with warnings.catch_warnings(), np.errstate(all="ignore"), restored():
         warnings.simplefilter("ignore")
         optimizer = torch_optimizer.probe(make)
@@ -105,6 +112,10 @@ def check_optimizer(
     notes += tuple(f"{each.cell.check}: nothing to compare" for each in done if _idle(each))
     kept = tuple(each for each in done if not _idle(each))
     return Result(name, "torch", kept, time.monotonic() - started, notes)
+
+
+def _isolated(task: Task) -> tuple[Result, None]:
+    return check_optimizer(task.f, **task.arguments), None
 
 
 def _idle(each: Checked) -> bool:
