@@ -148,6 +148,7 @@ class Oracle:
                     family=family,
                     point=point,
                     shapes=function.leaf_shapes,
+                    leaves=function.leaves,
                 )
                 return Seen(problems=(problem,))
         return Seen()
@@ -184,6 +185,7 @@ class Oracle:
             family=family,
             point=point,
             shapes=function.leaf_shapes,
+            leaves=function.leaves,
         )
         return Seen(problems=(problem,))
 
@@ -226,6 +228,7 @@ class Oracle:
             family=family,
             point=point,
             shapes=function.leaf_shapes,
+            leaves=function.leaves,
         )
 
     def jacobian(self) -> Seen:
@@ -396,12 +399,13 @@ class Oracle:
         problems: tuple[Problem, ...] = ()
         if bad.any():
             worst = int(np.argmax(np.where(bad, np.where(np.isfinite(off), off / allowed, np.inf), -1.0)))
+            narrow, wide = float(got[worst]), float(expected[worst])
             problems = (
                 Problem(
-                    f"{what} in {name} is {got[worst]!r} at [{worst}], in float64 {expected[worst]!r} "
+                    f"{what} in {name} is {narrow!r} at [{worst}], in float64 {wide!r} "
                     f"± {allowed[worst]:.1e} ({family})",
-                    float(got[worst]),
-                    float(expected[worst]),
+                    narrow,
+                    wide,
                     float(off[worst]),
                     float(allowed[worst]),
                     index=worst,
@@ -409,6 +413,7 @@ class Oracle:
                     family=family,
                     point=point,
                     shapes=self.function.leaf_shapes,
+                    leaves=self.function.leaves,
                 ),
             )
         return Seen(compared=int(usable.sum()), problems=problems)
@@ -440,6 +445,7 @@ class Oracle:
                 family=family,
                 point=point,
                 shapes=self.function.leaf_shapes,
+                leaves=self.function.leaves,
             )
             return Seen(problems=(problem,))
 
@@ -474,6 +480,7 @@ class Oracle:
                 family=family,
                 point=point,
                 shapes=self.function.leaf_shapes,
+                leaves=self.function.leaves,
             )
             for fault in found.faults
         )

@@ -61,7 +61,8 @@ def torch_program(function: Any, f: Any) -> Callable[[Problem], str]:
     """Return what writes the program of a problem that a PyTorch function has."""
 
     def program(problem: Problem) -> str:
-        if not problem.point or problem.size > _MOST_NUMBERS or len(problem.shapes) != len(function.leaves):
+        leaves = problem.leaves or function.leaves
+        if not problem.point or problem.size > _MOST_NUMBERS or len(problem.shapes) != len(leaves):
             return ""
         lines = [
             "import torch",
@@ -72,7 +73,7 @@ def torch_program(function: Any, f: Any) -> Callable[[Problem], str]:
         ]
         point = iter(problem.point)
         names, active = [], []
-        for k, (leaf, shape) in enumerate(zip(function.leaves, problem.shapes, strict=True)):
+        for k, (leaf, shape) in enumerate(zip(leaves, problem.shapes, strict=True)):
             name = f"x{k}"
             names.append(name)
             if leaf.active:
@@ -85,7 +86,7 @@ def torch_program(function: Any, f: Any) -> Callable[[Problem], str]:
                 else:
                     text = f"torch.tensor({given.tolist()!r}, dtype={given.dtype})"
                     lines.append(f"{name} = {text}  # {leaf.name}")
-        call = f"f({', '.join(n for n, leaf in zip(names, function.leaves, strict=True) if not leaf.fixed)})"
+        call = f"f({', '.join(n for n, leaf in zip(names, leaves, strict=True) if not leaf.fixed)})"
         lines += [
             f"y = {call}",
             "flat = torch.cat([t.reshape(-1) for t in (y if isinstance(y, (tuple, list)) else (y,))])",
@@ -193,7 +194,7 @@ def _names(function: Any) -> list[str]:
 def _assigned(function: Any, names: list[str], problem: Problem, make: str) -> Iterator[str]:
     """Yield the lines that make every array of a problem."""
     numbers = iter(problem.point)
-    for name, leaf, shape in zip(names, function.leaves, problem.shapes, strict=True):
+    for name, leaf, shape in zip(names, problem.leaves or function.leaves, problem.shapes, strict=True):
         if leaf.active:
             yield f"{name} = {literal(next(numbers), shape)}  # {leaf.name}"
         elif tuple(leaf.array.shape) == shape and leaf.array.size <= _MOST_NUMBERS:

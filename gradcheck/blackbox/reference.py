@@ -143,6 +143,7 @@ def _values(
                 family=family,
                 point=point,
                 shapes=function.leaf_shapes,
+                leaves=function.leaves,
             ),
         )
     return Seen(int(judged.sum()), cases=1, problems=problems, families={family: got.size})
@@ -181,6 +182,7 @@ def _special(
                         row=int(row),
                         point=point,
                         shapes=function.leaf_shapes,
+                        leaves=function.leaves,
                     ),
                 )
             )

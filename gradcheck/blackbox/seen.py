@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gradcheck.subjects.function import Point
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One disagreement. `breach` is empty for a number that is off; else the kind of what was broken."""
+    """One disagreement. `breach` is empty for a number that is off; else the kind of what was broken.
+
+    `leaves` are the arrays that the function was given beside the point, where they are known.
+    """
 
     message: str
     got: float = math.nan
@@ -26,6 +30,7 @@ class Problem:
     family: str = ""
     point: Point = ()
     shapes: tuple[tuple[int, ...], ...] = ()
+    leaves: tuple[Any, ...] = ()
 
     @property
     def size(self) -> int:
