@@ -430,7 +430,8 @@ def function_of(
     leaves: list[Leaf] = []
     given = [t for t in _tensors((args, keywords)) if t.is_floating_point()]
     chosen = any(t.requires_grad for t in given)
-    template = _template((tuple(args), dict(keywords)), "", leaves, chosen)
+    positional = tuple(_template(item, f"input {k}", leaves, chosen) for k, item in enumerate(args))
+    template = positional, {name: _template(v, name, leaves, chosen) for name, v in keywords.items()}
     module = f if isinstance(f, torch.nn.Module) else None
     names: list[str] = []
     if module is not None and parameters:
