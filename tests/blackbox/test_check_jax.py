@@ -199,3 +199,10 @@ def test_a_reproduction_runs_by_itself():
     finally:
         jax.config.update("jax_enable_x64", before)
     assert float(said[0][1]) == pytest.approx(2 * said[1][1], rel=1e-9)
+
+
+def test_isolated_the_function_is_imported_in_fresh_interpreters():
+    result = gradcheck.check(jnp.sin, X, isolate=True, checks=("state", "jacobian"), max_seconds=SECONDS)
+    assert result.ok, result
+    with pytest.raises(UsageError, match="define it in a module"):
+        gradcheck.check(lambda x: x * 2, X, isolate=True)
