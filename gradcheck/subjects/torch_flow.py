@@ -155,6 +155,7 @@ def _attempt(
             warnings.simplefilter("ignore")
             try:
                 output = own(*args, **keywords)
+                run.closed = True
                 backward(output, seed, loss, scale)
             except UsageError:
                 raise
@@ -174,8 +175,20 @@ def _attempt(
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """Return a copy; a module that cannot be copied is refused with the reason."""
+    """Return a copy; a module that cannot be copied is refused with the reason.
+
+    A tensor with a history among the attributes (a weight that is computed anew in every forward pass) cannot
+    be copied; for the time of the copy its values stand in for it.
+    """
+    held = [
+        (part, key, value)
+        for part in module.modules()
+        for key, value in vars(part).items()
+        if hasattr(value, "grad_fn") and value.grad_fn is not None
+    ]
     try:
+        for part, key, value in held:
+            vars(part)[key] = value.detach().clone()
         return copy.deepcopy(module)
     except Exception as error:
         raise UsageError(
@@ -183,6 +196,9 @@ def copied(module: nn.Module) -> nn.Module:
             "in place; pass a function build(seed) that makes it, without tensors that have a history as "
             "attributes"
         ) from error
+    finally:
+        for part, key, value in held:
+            vars(part)[key] = value
 
 
 def _format(module: nn.Module) -> str:
@@ -257,6 +273,11 @@ def _of_state(module: nn.Module) -> Iterator[tuple[str, str, str]]:
         raise UsageError(
             "the model has no parameters: expected layers such as nn.Linear; a "
             "function of its input alone has no depth to lose a gradient in"
+        )
+    lazy = next((name for name, p in parameters if isinstance(p, nn.parameter.UninitializedParameter)), None)
+    if lazy is not None:
+        raise UsageError(
+            f"{lazy} has no values yet: call the model once on an example input, then measure it"
         )
     frozen = [name for name, p in parameters if not p.requires_grad]
     if frozen:

@@ -13,20 +13,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from gradcheck.subjects.torch_parts import (
+    TRANSPARENT,
+    activation_name,
+    inside_another,
+    is_activation,
+    is_norm,
+    log_gain,
+    own_parameters,
+)
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # A slope counts as saturated below this share of the largest one in its layer.
 SATURATED = 0.01
-_ACTIVATIONS = "torch.nn.modules.activation"
-# What an activation is called in the catalogue, where its options are the defaults.
-NAMES = {
-    "ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "CELU": "celu", "SELU": "selu", "ReLU6": "relu6",
-    "Sigmoid": "sigmoid", "Tanh": "tanh", "GELU": "gelu", "SiLU": "silu", "Mish": "mish",
-    "Softplus": "softplus", "Softsign": "softsign", "Hardtanh": "hardtanh", "Hardsigmoid": "hardsigmoid",
-    "Hardswish": "hardswish", "LogSigmoid": "log_sigmoid",
-}  # fmt: skip
-TRANSPARENT = ("Identity", "Flatten", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d")
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Call:
     saturated: float = math.nan
     infinite: float = 0.0
     reached: bool = False
+    attached: bool = False
     into_norm: bool = False
     after: Any = None
     switch: bool = False
@@ -87,6 +89,7 @@ class Run:
     calls: list[Call] = field(default_factory=list)
     inside: list[str] = field(default_factory=list)
     origins: dict[int, Origin] = field(default_factory=dict)
+    closed: bool = False
     before: list[Origin | None] = field(default_factory=list)
 
     def origin(self, tensor: Any) -> Origin | None:
@@ -107,9 +110,8 @@ def hooked(module: nn.Module, run: Run) -> Iterator[Any]:
         elif type(part).__name__ in TRANSPARENT:
             yield part.register_forward_pre_hook(lambda m, args: _remember(run, args))
             yield part.register_forward_hook(lambda m, args, out: _passed(run, m, args, out))
-        elif any(p is not None for p in part._parameters.values()):
-            hook = _layer_hook(run, label, part)
-            yield part.register_forward_hook(hook)
+        elif own_parameters(part) and not inside_another(name):
+            yield part.register_forward_hook(_layer_hook(run, label, part))
         yield part.register_forward_hook(lambda m, args, out: _leave(run))
 
 
@@ -117,23 +119,16 @@ def _leave(run: Run) -> None:
     run.inside.pop()
 
 
-def is_activation(part: Any) -> bool:
-    """Whether a module is one of PyTorch's activations, with parameters (PReLU) or without."""
-    return type(part).__module__ == _ACTIVATIONS and type(part).__name__ != "MultiheadAttention"
-
-
-def is_norm(part: Any) -> bool:
-    """Whether a module normalises."""
-    return "Norm" in type(part).__name__
-
-
 def _layer_hook(run: Run, label: str, part: nn.Module) -> Callable[..., None]:
     norm, kind = is_norm(part), type(part).__name__
-    own = [p for p in part._parameters.values() if p is not None]
+    own = own_parameters(part)
 
     def hook(m: Any, args: Any, out: Any) -> None:
         import torch
 
+        if run.closed:
+            _again(run, label, out)
+            return
         came = [run.origin(given) for given in args if isinstance(given, torch.Tensor)]
         for origin in came:
             if origin is not None and origin.through == "linear" and (norm or origin.call.norm):
@@ -149,38 +144,26 @@ def _layer_hook(run: Run, label: str, part: nn.Module) -> Callable[..., None]:
         call = Call(label, kind, t.numel(), units, spatial, _log_mean_square(t), norm, own=own)
         values = t.detach().double()
         call.mean, call.variance = float(values.mean()), float(values.var(correction=0))
-        call.log_gain = _log_gain(m, args)
+        call.log_gain = log_gain(m, args)
         if came and came[0] is not None:
             call.source = next(k for k, other in enumerate(run.calls) if other is came[0].call)
             call.through, call.passing = came[0].through, came[0].passing
         run.calls.append(call)
         run.origins[id(t)] = Origin(t, t._version, call)
+        call.attached = t.requires_grad
         if t.requires_grad:
             t.register_hook(lambda g: _arrived(call, g))
 
     return hook
 
 
-def _log_gain(part: Any, args: Any) -> float:
-    """Return ln of the mean factor on ‖g‖² of random weights of this mean square, or of a normalisation."""
-    kind, weight = type(part).__name__, part._parameters.get("weight")
-    if kind in ("Linear", "Conv1d", "Conv2d", "Conv3d") and weight is not None:
-        fan_in = weight[0].numel()
-        square = float(weight.detach().double().square().mean())
-        return math.log(fan_in * square) if square > 0 else -math.inf
-    if not is_norm(part) or not args:
-        return math.nan
-    x, eps = args[0].detach().double(), getattr(part, "eps", None) or 0.0
-    if kind.startswith("BatchNorm"):
-        kept = [a for a in range(x.ndim) if a != 1]
-        variance = x.var(dim=kept, correction=0) if part.training else part.running_var.double()
-    elif kind in ("LayerNorm", "RMSNorm"):
-        last = list(range(x.ndim - len(part.normalized_shape), x.ndim))
-        variance = x.square().mean(dim=last) if kind == "RMSNorm" else x.var(dim=last, correction=0)
-    else:
-        return math.nan
-    square = 1.0 if weight is None else float(weight.detach().double().square().mean())
-    return math.log(square * float((1 / (variance + eps)).mean())) if square > 0 else -math.inf
+def _again(run: Run, label: str, out: Any) -> None:
+    """Take up a call that checkpointing makes once more during the backward pass, having kept no graph."""
+    call = next((c for c in run.calls if c.name == label and not c.attached), None)
+    tensors = [t for t in _tensors(out) if t.is_floating_point() and t.requires_grad]
+    if call is not None and tensors:
+        call.attached = True
+        tensors[0].register_hook(lambda g: _arrived(call, g))
 
 
 def _tensors(item: Any) -> Iterator[Any]:
@@ -213,18 +196,6 @@ def _activated(run: Run, part: Any, args: Any, out: Any) -> None:
         origin.call.switch = type(part).__name__ in ("ReLU", "LeakyReLU", "PReLU", "RReLU")
         if out.requires_grad:
             out.register_hook(lambda g: setattr(origin.call, "after", g.detach()))
-
-
-def activation_name(part: Any) -> str:
-    """Return the name in the catalogue of an activation with its default options; "" for any other."""
-    kind = type(part).__name__
-    plain = {
-        "LeakyReLU": ("negative_slope", 0.01), "ELU": ("alpha", 1.0), "CELU": ("alpha", 1.0),
-        "GELU": ("approximate", "none"), "Softplus": ("beta", 1.0), "Hardtanh": ("max_val", 1.0),
-    }  # fmt: skip
-    if kind in plain and getattr(part, plain[kind][0], plain[kind][1]) != plain[kind][1]:
-        return ""
-    return NAMES.get(kind, "")
 
 
 def _passed(run: Run, part: Any, args: Any, out: Any) -> None:
@@ -305,7 +276,9 @@ def of_calls(module: nn.Module, calls: Sequence[Call]) -> Iterator[tuple[str, st
     if cut:
         yield "FLOW-UNREACHED", f"no gradient reaches {', '.join(dict.fromkeys(cut))}", cut[0]
     for name, part in module.named_modules():
-        owns = any(p is not None for p in part._parameters.values())
-        if owns and not is_activation(part) and (name or type(part).__name__) not in called:
+        owns = bool(own_parameters(part)) and not is_activation(part) and not inside_another(name)
+        # A module that was called may use the weights of its children by itself.
+        parents = {name.rsplit(".", k)[0] for k in range(1, name.count(".") + 1)}
+        if owns and not parents & called and (name or type(part).__name__) not in called:
             yield "FLOW-UNUSED", f"{name} ({type(part).__name__}) has parameters and was not called", name
             return

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from gradcheck.errors import UsageError
-from gradcheck.subjects.torch_hooks import activation_name, is_activation, is_norm
+from gradcheck.subjects.torch_parts import activation_name, is_activation, is_norm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

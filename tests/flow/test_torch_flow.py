@@ -382,3 +382,67 @@ def test_a_gradient_below_float32_is_measured_all_the_same() -> None:
     m = measure(builder(nn.Sigmoid, depth=60), example(), seeds=2)
     assert m.span > 45
     assert m.dead == 0
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")
+def test_checkpointing_changes_nothing(reentrant: bool) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    class Net(nn.Module):
+        def __init__(self, saves: bool) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(12, 12) for _ in range(5))
+            self.saves = saves
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                step = lambda h, layer=layer: torch.tanh(layer(h))  # noqa: E731
+                x = checkpoint(step, x, use_reentrant=reentrant) if self.saves else step(x)
+            return x
+
+    kept, saved = (measure(lambda seed, s=s: Net(s), example(), seeds=3) for s in (False, True))
+    assert [row.name for row in saved.layers] == [row.name for row in kept.layers]
+    np.testing.assert_allclose(
+        [r.gradient for r in saved.layers], [r.gradient for r in kept.layers], rtol=1e-12
+    )
+    assert codes(saved) == codes(kept)
+
+
+def test_parametrised_weights_belong_to_their_layer() -> None:
+    from torch.nn.utils import parametrizations
+
+    def build(seed: int) -> nn.Module:
+        layers = (parametrizations.weight_norm(nn.Linear(12, 12, bias=False)) for _ in range(5))
+        return nn.Sequential(*(part for layer in layers for part in (layer, nn.Tanh())))
+
+    m = measure(build, example(), seeds=3)
+    assert [row.name for row in m.layers] == ["0", "2", "4", "6", "8"]
+    assert all(np.isfinite(row.weight_gradient) for row in m.layers)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_weights_that_are_computed_anew_in_every_pass_are_copied_and_left_alone() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(*(nn.utils.weight_norm(nn.Linear(12, 12)) for _ in range(4)))
+    net(example())
+    held = [part.weight for part in net]
+    assert len(measure(net, example(), seeds=2).layers) == 4
+    assert all(part.weight is weight for part, weight in zip(net, held, strict=True))
+
+
+def test_a_transformer_is_measured_and_its_parts_are_not_called_unused() -> None:
+    def build(seed: int) -> nn.Module:
+        return nn.TransformerEncoder(nn.TransformerEncoderLayer(12, 2, 16, batch_first=True), 3)
+
+    m = measure(build, torch.randn(2, 4, 12, generator=torch.Generator().manual_seed(0)), seeds=3)
+    assert m.verdict is FlowVerdict.HEALTHY
+    assert "FLOW-UNUSED" not in codes(m)
+    assert [row.kind for row in m.layers][:3] == ["MultiheadAttention", "Linear", "Linear"]
+
+
+def test_a_lazy_model_without_values_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"0\.weight has no values yet: call the model once"):
+        measure(
+            lambda seed: nn.Sequential(nn.LazyLinear(12), nn.Tanh(), nn.Linear(12, 3)), example(), seeds=2
+        )
