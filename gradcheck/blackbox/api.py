@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.blackbox import programs
+from gradcheck.blackbox import narrow, programs
 from gradcheck.blackbox.domains import limited
 from gradcheck.blackbox.oracle import Clock, Oracle, OutOfTime
 from gradcheck.blackbox.result import Checked, Result, checked
@@ -373,7 +373,7 @@ def _steps(oracle: Oracle, name: str) -> Iterator[Seen]:
     elif name == "second-order":
         yield from oracle.second()
     elif name == "formats":
-        yield from oracle.formats()
+        yield from narrow.formats(oracle)
     else:
         yield from oracle.probe(name)
 

@@ -1,0 +1,170 @@
+"""Narrow formats against float64, within what rounding and condition explain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck.blackbox.oracle import Oracle
+from gradcheck.blackbox.projection import signed
+from gradcheck.blackbox.seen import Problem, Seen
+from gradcheck.errors import UsageError
+from gradcheck.subjects.function import CallFailed, Point, Resizable, Vector, one, raised_by
+
+_FORMATS = ("float32", "bfloat16", "float16")
+_LEAST = {"float32": 2.0**-149, "bfloat16": 2.0**-133, "float16": 2.0**-24}
+_LARGEST = {"float32": 3e38, "bfloat16": 3e38, "float16": 65504.0}
+_BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
+# So many roundings are allowed for an operation of unknown length, beside what its condition explains.
+_ROUNDINGS = {"float32": 48.0, "bfloat16": 16.0, "float16": 16.0}
+_CONDITION = 24.0
+_NOISE = 8.0
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Outputs and gradients in a narrow format and in float64, and what may lie between them."""
+
+    name: str
+    family: str
+    point: Point
+    found: list[Vector | None]
+    truth: list[Vector | None]
+    reach: list[Vector]
+
+
+def formats(oracle: Oracle) -> Iterator[Seen]:
+    """Narrow formats against float64 at the same numbers, within what rounding and condition explain."""
+    for name in _FORMATS:
+        families: tuple[str, ...] = ("as given", "like", "branches", "grid", "like")
+        if name == "float16":
+            # Its squares overflow from 256 on.
+            families += ("hundreds",)
+        trials = []
+        for family in families:
+            oracle.clock.require()
+            trials.append(_trial(oracle, name, family))
+        # What is tiny at one point may be the difference of numbers of the usual size.
+        usual = [
+            max((_largest(trial.truth[k]) for trial in trials if isinstance(trial, _Trial)), default=0.0)
+            for k in range(1 + len(oracle.function.inputs))
+        ]
+        for trial in trials:
+            yield _tried(oracle, trial, usual) if isinstance(trial, _Trial) else trial
+
+
+def _trial(oracle: Oracle, name: str, family: str) -> _Trial | Seen:
+    wide, narrow = oracle.function, oracle.function.of_format(name)
+    point = oracle.example() if family == "as given" else oracle.family(wide, family)
+    point = oracle.within(wide, point)
+    free = family in ("as given", "hundreds")
+    point = tuple(_narrowed(x if free else np.clip(x, -20, 20), name) for x in point)
+    if any((np.abs(x) > _LARGEST[name] / 64).any() for x in point):
+        return Seen(notes=(f"{name} does not hold the example's numbers",))
+    rng = np.random.default_rng([oracle.seed, 71])
+    factors = signed(rng, (wide.size,))
+    try:
+        found = [one(narrow, point), *narrow.gradients(point, factors[None])]
+        noise = _spread(narrow, point, factors, found, 2 * narrow.roundoff, rng)
+    except (CallFailed, UsageError) as error:
+        return Seen(notes=(f"not in {name}: {raised_by(error.__cause__ or error)}",))
+    try:
+        truth = [one(wide, point), *wide.gradients(point, factors[None])]
+        spread = _spread(wide, point, factors, truth, narrow.roundoff, rng)
+    except CallFailed as error:
+        return Seen(notes=(f"{family}: {raised_by(error.__cause__ or error)}",))
+    reach = [
+        _CONDITION * moved + _NOISE * np.where(np.isfinite(own), own, 0.0)
+        if own.size == moved.size
+        else moved
+        for moved, own in zip(spread, noise, strict=True)
+    ]
+    return _Trial(name, family, point, found, truth, reach)
+
+
+def _tried(oracle: Oracle, trial: _Trial, usual: list[float]) -> Seen:
+    total = Seen(cases=1, families={f"{trial.name} {trial.family}": 1})
+    names = ["the value", *(f"the gradient of {axes.name}" for axes in oracle.function.inputs)]
+    for what, got, expected, reach, scale in zip(
+        names, trial.found, trial.truth, trial.reach, usual, strict=True
+    ):
+        if expected is not None and got is not None:
+            seen = _against(oracle, what, trial, got.ravel(), expected.ravel(), reach, scale)
+            if seen.problems and trial.family == "hundreds" and what == "the value":
+                # The function itself does not claim so much range; its gradient need not have it.
+                return Seen(notes=(f"{trial.name}: the values overflow on the way from some hundreds on",))
+            total += seen
+    return total
+
+
+def _against(
+    oracle: Oracle, what: str, trial: _Trial, got: Vector, expected: Vector, reach: Vector, scale: float
+) -> Seen:
+    name, family, point = trial.name, trial.family, trial.point
+    u = 2.0 ** -_BITS[name]
+    if got.shape != expected.shape:
+        problem = Problem(f"{what} in {name} has {got.size} numbers, {expected.size} in float64",
+                          breach="shape", format=name, family=family, point=point)  # fmt: skip
+        return Seen(problems=(problem,))
+    with np.errstate(all="ignore"):
+        usable = np.isfinite(expected) & (np.abs(expected) < _LARGEST[name] / 64) & np.isfinite(reach)
+        allowed = _ROUNDINGS[name] * u * scale + reach + 4 * _LEAST[name]
+        off = np.abs(got - expected)
+        bad = usable & ~(off <= allowed)
+        # On the way to a huge number something larger may overflow; that is the format's affair.
+        bad &= np.isfinite(got) | (np.abs(expected) < _LARGEST[name] ** 0.5)
+    problems: tuple[Problem, ...] = ()
+    if bad.any():
+        worst = int(np.argmax(np.where(bad, np.where(np.isfinite(off), off / allowed, np.inf), -1.0)))
+        narrow, wide = float(got[worst]), float(expected[worst])
+        problems = (
+            Problem(
+                f"{what} in {name} is {narrow!r} at [{worst}], in float64 {wide!r} "
+                f"± {allowed[worst]:.1e} ({family})",
+                narrow,
+                wide,
+                float(off[worst]),
+                float(allowed[worst]),
+                index=worst,
+                format=name,
+                family=family,
+                point=point,
+                shapes=oracle.function.leaf_shapes,
+                leaves=oracle.function.leaves,
+            ),
+        )
+    return Seen(compared=int(usable.sum()), problems=problems)
+
+
+def _largest(x: Vector | None) -> float:
+    return 0.0 if x is None else float(np.abs(x[np.isfinite(x)]).max(initial=0.0))
+
+
+def _narrowed(x: Vector, name: str) -> Vector:
+    """Round to the significant bits of a format; the range is the caller's affair."""
+    fraction, exponent = np.frexp(x)
+    with np.errstate(all="ignore"):
+        cut = np.ldexp(np.rint(np.ldexp(fraction, _BITS[name])), exponent - _BITS[name])
+    return np.where(np.abs(cut) < 16 * _LEAST[name], 0.0, cut)
+
+
+def _spread(
+    function: Resizable,
+    point: Point,
+    factors: Vector,
+    truth: list[Vector | None],
+    roundoff: float,
+    rng: np.random.Generator,
+) -> list[Vector]:
+    """Return how far outputs and gradients move when the inputs do by a rounding error of the format."""
+    spread = [np.zeros(0) if t is None else np.zeros(t.size) for t in truth]
+    for _ in range(4):
+        moved = tuple(x * (1 + rng.integers(-1, 2, x.size) * 2 * roundoff) for x in point)
+        there = [one(function, moved), *function.gradients(moved, factors[None])]
+        for k, (now, base) in enumerate(zip(there, truth, strict=True)):
+            if now is not None and base is not None:
+                with np.errstate(all="ignore"):
+                    spread[k] = np.maximum(spread[k], np.abs(now.ravel() - base.ravel()))
+    return spread
