@@ -82,14 +82,15 @@ class Drawn:
 class Revealed:
     """One layer's Gaussian matrices, known only as far as they have been multiplied.
 
-    `basis` (S, n, B) is Q, `shown` (S, n, B) is W Q, `scale` the deviation of an entry of W.
+    `basis` (S, n, B) is Q, `shown` (S, n, B) is W Q, `scale` the deviation of an entry of W, one number or
+    (S, 1, 1).
     """
 
     basis: Array
     shown: Array
     mixing: Array
     bias: Array | None
-    scale: float
+    scale: Any
     reverse: np.random.Generator
 
     def forward(self, x: Array) -> Array:
@@ -184,13 +185,18 @@ def _basis(x: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Source:
-    """All generators of one network specification under one seed."""
+    """All generators of one network specification under one seed.
+
+    `deviations` gives dense networks variances of their own: σ_w (S, 1, 1) and σ_b (S, 1), in their order;
+    None for those of the specification.
+    """
 
     network: Network
     seed: int
     whole: bool
     store: Store
     streams: dict[tuple[str, int], np.random.Generator]
+    deviations: tuple[Array, Array] | None = None
 
     def of(self, purpose: str, layer: int) -> np.random.Generator:
         """Return the generator of a purpose in a layer, where it has got to."""
@@ -215,7 +221,7 @@ class Source:
     def maps(self, purpose: str, layer: int, x: Array) -> Maps:
         """Return a layer's linear map for the networks that read x; "branch" maps have no bias."""
         network, count = self.network, len(x)
-        n, scale = network.width, math.sqrt(network.sigma_w2 / network.fan_in)
+        n, scale = network.width, self._scale
         bias = self._bias(layer, count) if purpose == "weight" else None
         if network.kind == "conv":
             shape = (count, n, n, network.kernel, network.kernel)
@@ -230,13 +236,21 @@ class Source:
         reverse = "reverse" if purpose == "weight" else "branch reverse"
         return Revealed(basis, shown, mixing, bias, scale, self.of(reverse, layer))
 
+    @property
+    def _scale(self) -> Any:
+        """The deviation of one weight: a number, or one for every network."""
+        if self.deviations is None:
+            return math.sqrt(self.network.sigma_w2 / self.network.fan_in)
+        return self.deviations[0] / math.sqrt(self.network.fan_in)
+
     def _bias(self, layer: int, count: int) -> Array | None:
         network = self.network
         if network.sigma_b2 == 0:
             return None
         law = "uniform" if network.law == "uniform" else "gaussian"
         drawn = units(self.of("bias", layer), law, (count, network.width))
-        return self.store(drawn * math.sqrt(network.sigma_b2))
+        deviation = math.sqrt(network.sigma_b2) if self.deviations is None else self.deviations[1]
+        return self.store(drawn * deviation)
 
 
 def source(network: Network, seed: int, *, whole: bool, store: Store) -> Source:

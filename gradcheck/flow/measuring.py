@@ -138,7 +138,7 @@ def measure_network(
     """Measure `seeds` networks of one specification; see `measure`."""
     activation = get_activation(network.activation)
     wide = replace(network, format="float64")
-    whole = whole or network.format != "float64" or not _can_be_revealed(network)
+    whole = whole or network.format != "float64" or not can_be_revealed(network)
     trace = trace_network(wide, seeds, seed, activation, whole=whole)
     if loss_scale != 1.0:
         shift = 2 * math.log(abs(loss_scale))
@@ -179,7 +179,8 @@ def chunk(network: Network, origin: Source) -> int:
     return max(1, CHUNK_BYTES // (8 * network.depth * values))
 
 
-def _can_be_revealed(network: Network) -> bool:
+def can_be_revealed(network: Network) -> bool:
+    """Whether the matrices need not be drawn whole, and drawing what is multiplied is less work."""
     return network.kind == "dense" and network.law == "gaussian" and 4 * network.examples <= network.width
 
 
