@@ -290,3 +290,30 @@ def test_a_single_network_has_no_interval_and_no_confidence() -> None:
     m = measure(RELU, seeds=1)
     assert m.interval == (-np.inf, np.inf)
     assert np.isnan(m.confidence)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    network = Network(activation="relu", depth=10, width=16)
+    law = measure(network, seeds=2).predicted
+    assert law is not None
+    runs = [measure(network, seeds=8, seed=seed) for seed in range(100)]
+    held = sum(low <= law.log_mean <= high for low, high in (m.interval for m in runs))
+    # Four deviations of a binomial number of 100 at 95 %.
+    assert 95 - 4 * 2.2 <= held <= 100
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_the_spread_between_networks_is_that_of_the_exact_law(activation: str) -> None:
+    network = Network(activation=activation, depth=12, width=24)
+    m = measure(network, seeds=800)
+    p = m.predicted
+    assert p is not None
+    # The sample variance of 800 nearly normal numbers has a relative deviation of √(2/799) = 0.05.
+    assert abs(m.dispersion / (11 * p.log_variance) - 1) < 4.5 * 0.05
+    assert abs(m.statistics.gained / p.log_variance - 1) < 4.5 * 0.05
+
+
+def test_one_seed_more_adds_a_network_and_changes_none() -> None:
+    act = get_activation("relu")
+    few, more = (trace_network(Network(depth=5, width=8), n, 0, act, whole=True) for n in (3, 5))
+    np.testing.assert_allclose(more.gradient[:, :3], few.gradient, rtol=1e-12)
