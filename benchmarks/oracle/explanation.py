@@ -16,7 +16,8 @@ JUMP = "no derivative there"
 ROUNDING = "rounding of an ill-conditioned call"
 TIME = "out of time"
 UNEXPLAINED = "unexplained"
-KINDS = (DEFECT, REFUSAL, CONVENTION, JUMP, ROUNDING, TIME, UNEXPLAINED)
+# The further behind, the more a person is needed.
+KINDS = (TIME, CONVENTION, JUMP, ROUNDING, REFUSAL, DEFECT, UNEXPLAINED)
 
 
 @dataclass(frozen=True)

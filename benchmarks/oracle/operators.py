@@ -138,6 +138,9 @@ def report_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "no passes": {kind: kinds.get(kind, 0) for kind in explanation.KINDS},
         "inconclusive or vacuous": len(open_),
         "of these out of time": sum(bool(row.get("unfinished")) for row in open_),
+        "of these on less than half a processor": sum(
+            bool(row.get("unfinished")) and row["cpu seconds"] < SECONDS / 2 for row in open_
+        ),
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "rows": [{**row, "explanation": kind_of(row)} for row in judged if not row.get("ok")],
         "passed": [f"{row['name']} {row['number']}" for row in judged if row.get("ok")],
@@ -158,7 +161,8 @@ def summary(report: dict[str, Any]) -> str:
         *(f"| {kind} | {count} |" for kind, count in report["no passes"].items()),
         "",
         f"Inconclusive or vacuous: {report['inconclusive or vacuous']} ({100 * share:.1f} %), "
-        f"{report['of these out of time']} of them out of time.",
+        f"{report['of these out of time']} of them out of time, of which "
+        f"{report['of these on less than half a processor']} had less than half a processor.",
         "",
         "| operator | check | explanation | measured |",
         "|---|---|---|---|",

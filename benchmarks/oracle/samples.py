@@ -45,12 +45,17 @@ def name_of(op: Any) -> str:
     return f"{op.name}.{op.variant_test_name}" if op.variant_test_name else str(op.name)
 
 
-def domain_of(op: Any) -> tuple[float, float] | None:
-    """Return the open interval that the database documents; only elementwise operators have one."""
+def domain_of(op: Any, tensors: Sequence[Any]) -> tuple[float, float] | None:
+    """Return the open interval that the database documents; only elementwise operators have one.
+
+    One that the database's own sample is not in is none of the operator's.
+    """
     low, high = getattr(op, "domain", (None, None))
     if low is None and high is None:
         return None
-    return -math.inf if low is None else float(low), math.inf if high is None else float(high)
+    low, high = -math.inf if low is None else float(low), math.inf if high is None else float(high)
+    inside = all(bool(((t > low) & (t < high)).all()) for t in tensors if t.requires_grad)
+    return (low, high) if inside else None
 
 
 def function_of(op: Any, sample: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -159,7 +164,7 @@ def samples(op: Any) -> list[Sample]:
         f, tensors, sample = fit[k]
         g, undeclared = declared(f, tensors)
         told = sample.summary()[:400]
-        made.append(Sample(g, tensors, domain_of(op), told, undeclared))
+        made.append(Sample(g, tensors, domain_of(op, tensors), told, undeclared))
     return made
 
 
