@@ -21,6 +21,7 @@ _BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
 _ROUNDINGS = {"float32": 48.0, "bfloat16": 16.0, "float16": 16.0}
 _CONDITION = 24.0
 _NOISE = 8.0
+_USUAL = ("as given", "like")
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,22 @@ def formats(oracle: Oracle) -> Iterator[Seen]:
         for family in families:
             oracle.clock.require()
             trials.append(_trial(oracle, name, family))
-        # What is tiny at one point may be the difference of numbers of the usual size.
-        usual = [
-            max((_largest(trial.truth[k]) for trial in trials if isinstance(trial, _Trial)), default=0.0)
-            for k in range(1 + len(oracle.function.inputs))
-        ]
+        # What is tiny at one point may be the difference of numbers of the usual size: that of the example.
+        # The largest number of any family would hide what is wrong with all others.
+        tried = [trial for trial in trials if isinstance(trial, _Trial)]
+        usual = _sizes([trial for trial in tried if trial.family in _USUAL])
         for trial in trials:
-            yield _tried(oracle, trial, usual) if isinstance(trial, _Trial) else trial
+            if isinstance(trial, _Trial):
+                own = _sizes([trial])
+                scales = [max(a, b) for a, b in zip(own, usual, strict=True)] if usual else own
+                yield _tried(oracle, trial, scales)
+            else:
+                yield trial
+
+
+def _sizes(trials: list[_Trial]) -> list[float]:
+    """Return the largest value, and the largest gradient of each input."""
+    return [max(map(_largest, kinds)) for kinds in zip(*(trial.truth for trial in trials), strict=True)]
 
 
 def _trial(oracle: Oracle, name: str, family: str) -> _Trial | Seen:

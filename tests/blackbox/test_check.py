@@ -226,3 +226,12 @@ def test_isolated_after_parallel_work_there_is_no_deadlock():
         assert check(torch.log, wide, isolate=True, checks="jacobian").ok
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_format_in_which_a_steep_function_is_off_is_found():
+    def f(x):
+        return torch.exp(x) * (1.5 if x.dtype == torch.float16 else 1.0)
+
+    (finding,) = check(f, example(3, 4), checks="formats").findings
+    assert finding.code == "FORMATS-INCONSISTENT" and "float16" in finding.message
+    assert check(torch.exp, example(3, 4), checks="formats").ok
