@@ -17,7 +17,7 @@ from torch import nn
 
 from gradcheck.flow import Network, measure
 
-DEPTH, NETWORKS, PAIRS = 30, 32, 5
+DEPTH, NETWORKS, PAIRS = 30, 24, 5
 
 
 def with_hooks(width: int, seed: int) -> list[float]:
