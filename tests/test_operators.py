@@ -181,6 +181,12 @@ def test_cotangents_formats_modes_and_batches_are_silent_about_what_is_right():
         assert getattr(explaining_calls, way)(square, (x,)).kind == explanation.UNEXPLAINED, way
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_cotangents_of_a_narrow_output_are_ones_that_it_holds(dtype):
+    x = example(2, 3)
+    assert explaining_calls.by_cotangent(lambda x: x.to(dtype), (x,)).kind == explanation.UNEXPLAINED
+
+
 class _Bent(torch.autograd.Function):
     """Not linear in its cotangent, wrong in forward mode, and wrong under vmap."""
 

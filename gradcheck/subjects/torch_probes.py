@@ -31,7 +31,9 @@ def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
 
     found = Found()
     names = [axes.name for axes in function.inputs]
-    first, second = signed(seed, function.size), signed(seed + 1, function.size)
+    power, parts = _held(function, point)
+    first = np.rint(signed(seed, function.size) * parts) / parts
+    second = np.rint(signed(seed + 1, function.size) * parts) / parts
     values, base = plain(function, point, first)
     _, other = plain(function, point, second)
     least = rounding(values, point, first)
@@ -44,7 +46,6 @@ def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
     _, added = plain(function, point, first + 2 * second)
     against("the sum of two cotangents is not the sum of the gradients", added,
             [a + 2 * b for a, b in zip(base, other, strict=True)])  # fmt: skip
-    power = _power(function, point)
     _, small = plain(function, point, first * 2.0**-power)
     against(f"a cotangent scaled by 2^-{power} is not scaled alike", [g * 2.0**power for g in small], base)
     _, large = plain(function, point, first * 2.0**power)
@@ -75,13 +76,18 @@ def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
     return found
 
 
-def _power(function: TorchFunction, point: Point) -> int:
-    """Return the power of two that a cotangent is scaled by, far inside of the range of all outputs."""
+def _held(function: TorchFunction, point: Point) -> tuple[int, float]:
+    """Return what cotangents of the formats of all outputs hold exactly.
+
+    That is the power of two that they may be scaled by, far inside of the range, and in how many parts of one
+    they are counted: a sum with twice another one must be exact as well.
+    """
     import torch
 
     with torch.no_grad():
-        ranges = [torch.finfo(o.dtype) for o in function.outputs(function.tensors(point))]
-    return 30 if all(each.max > 2.0**90 for each in ranges) else 5
+        formats = [torch.finfo(o.dtype) for o in function.outputs(function.tensors(point))]
+    power = 30 if all(each.max > 2.0**90 for each in formats) else 5
+    return power, 256.0 if all(each.eps < 2.0**-9 for each in formats) else 16.0
 
 
 def _twice(

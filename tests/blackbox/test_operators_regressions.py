@@ -70,6 +70,21 @@ def test_cotangents_of_a_half_precision_output_stay_in_its_range():
     assert found(_ToHalf.apply, example(4), checks=("cotangents",))
 
 
+class _ToBrain(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.bfloat16()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g.double() * torch.where(g.abs() > 1, 1.01, 1.0)
+
+
+def test_sums_of_cotangents_of_a_bfloat16_output_are_exact():
+    assert not found(lambda x: x.bfloat16(), example(6), checks=("cotangents",))
+    assert found(_ToBrain.apply, example(6), checks=("cotangents",))
+
+
 def test_an_input_that_is_not_differentiated_never_requires_a_gradient():
     def f(x, mean):
         assert not mean.requires_grad, "the mean is a buffer"
