@@ -11,14 +11,11 @@ import math
 from dataclasses import dataclass, replace
 
 from gradcheck.errors import UsageError
-from gradcheck.flow.measuring import Measurement, measure_network
+from gradcheck.flow.measuring import LEAST_BATCH, Measurement, measure_network
 from gradcheck.flow.network import Network
 from gradcheck.flow.prediction import Prediction
 from gradcheck.flow.statistics import Estimate, Statistics
 from gradcheck.flow.verdict import ROUNDING, expected_rate, step_factors
-
-# Below so many inputs the ratios of batch norm have no variance: they need B - 5 > 0 degrees of freedom.
-LEAST_BATCH = 6
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +15,13 @@ from gradcheck.flow.drawing import Source, source
 from gradcheck.flow.limits import FormatLimit, format_limit
 from gradcheck.flow.network import Network
 from gradcheck.flow.passes import Trace, joined, run, store_in
-from gradcheck.flow.prediction import Prediction
+from gradcheck.flow.prediction import Prediction, predict_network
 from gradcheck.flow.statistics import DECADES, Statistics, over_networks, summarise
 from gradcheck.flow.verdict import FlowFinding, FlowVerdict, findings_of, judge
 from gradcheck.formats import FORMATS, get_format
 
+# Below so many values the ratios of batch norm have no variance: they need B - 5 > 0 degrees of freedom.
+LEAST_BATCH = 6
 # What the arrays of the networks that are held at once may take.
 CHUNK_BYTES = 1 << 25
 
@@ -158,7 +160,23 @@ def measure_network(
         sizes=sizes,
         predicted=predicted(network),
         network=network,
+        findings=tuple(_of_network(network)),
     )
+
+
+def _of_network(network: Network) -> Iterator[FlowFinding]:
+    """Yield what is known of a network before it is run."""
+    try:
+        predict_network(network)
+    except UsageError as error:
+        yield FlowFinding("FLOW-UNPREDICTED", f"no law is known for this network: {error}")
+    values = network.examples * (network.units // network.width)
+    if network.norm == "batch" and values < LEAST_BATCH:
+        yield FlowFinding(
+            "FLOW-HEAVY",
+            f"ratios of gradients over a batch of {values} have no variance: the factor, a sample mean, says "
+            "nothing",
+        )
 
 
 def trace_network(network: Network, seeds: int, seed: int, activation: Activation, *, whole: bool) -> Trace:
@@ -209,11 +227,9 @@ def summary(network: Network) -> str:
 
 def predicted(network: Network) -> Prediction | None:
     """Return what theory says of a network; None where no law is known."""
-    from gradcheck.flow.prediction import predict_network
-
     try:
         return predict_network(network)
-    except (UsageError, ImportError):
+    except UsageError:
         return None
 
 

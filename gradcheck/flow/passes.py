@@ -150,12 +150,14 @@ def _backward(network: Network, origin: Source, layers: list[_Layer], fmt: Forma
     scale = np.zeros(len(g))
     for place in range(network.depth - 1, -1, -1):
         layer = layers[place]
-        if not narrow:
+        if narrow:
+            square = log_square(g)
+        else:
             g, scale = rescaled(g, scale)
+            square = np.log(np.sum(np.square(g), axis=tuple(range(1, g.ndim)))) + 2 * scale
         # The last layer of a plain network and every stream are read without a slope of their own.
         bare = network.residual is not None or place == network.depth - 1
         shares = failures(g, None if bare else layer.active, fmt)
-        square = log_square(g) + 2 * scale
         inputs, z, slope = store(layer.x), store(layer.z), store(layer.slope)
         if layer.branch is None:
             gz = store(normalised_vjp(network.norm, z, g))

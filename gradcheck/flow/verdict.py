@@ -103,8 +103,6 @@ def findings_of(
     if statistics.rate.count:
         found.extend(_of_weights(statistics, trace))
         found.extend(_departure(statistics, trace, names, predicted))
-    if predicted is None:
-        found.append(FlowFinding("FLOW-UNPREDICTED", CODES["FLOW-UNPREDICTED"]))
     return tuple(found)
 
 

@@ -101,6 +101,10 @@ def test_a_batch_of_five_is_not_judged_by_a_sample_mean() -> None:
     assert not factor.judged
     assert np.isnan(rate.z)
     assert "no variance" in str(factor)
+    told = measure(Network(norm="batch", batch=5, depth=8, width=16), seeds=4).findings
+    assert any(f.code == "FLOW-HEAVY" and "batch of 5" in f.message for f in told)
+    larger = measure(Network(norm="batch", batch=16, depth=8, width=16), seeds=4).findings
+    assert not any(f.code == "FLOW-HEAVY" for f in larger)
 
 
 def test_a_law_that_does_not_hold_is_noticed_and_the_layer_named() -> None:
