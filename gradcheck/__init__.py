@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradcheck import article, checks, formulas
+    from gradcheck import article, checks, flow, formulas
     from gradcheck.arithmetic.dual import derivative
     from gradcheck.article.claims import claim
     from gradcheck.blackbox.api import assert_correct, check
@@ -48,6 +48,7 @@ __all__ = [
     "checks",
     "claim",
     "derivative",
+    "flow",
     "formulas",
 ]
 
@@ -70,6 +71,7 @@ _HOMES = {
     "checks": "gradcheck.checks",
     "claim": "gradcheck.article.claims",
     "derivative": "gradcheck.arithmetic.dual",
+    "flow": "gradcheck.flow",
     "formulas": "gradcheck.formulas",
 }
 
