@@ -178,11 +178,18 @@ def _taken(
         kinks=kinks,
         wrong=tuple(wrong),
         missing=(place,) if missing and both.largest > 0 and (suspect & (both.analytic == 0)).any() else (),
-        resolution=float(resolved.max() / both.largest) if resolved.size and both.largest > 0 else 0.0,
+        resolution=_resolution(resolved, both.largest, bool(judged.any())),
         kinds=(found.kind,),
         colours=found.colours,
         skipped=int(both.numeric.size) - entries,
     )
+
+
+def _resolution(allowed: Vector, largest: float, judged: bool) -> float:
+    """Return the largest error that passed, of the largest entry; infinite where no entry is known."""
+    if not judged or largest == 0:
+        return 0.0
+    return float(allowed.max() / largest) if allowed.size else np.inf
 
 
 def _both(

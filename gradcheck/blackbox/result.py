@@ -112,7 +112,7 @@ class Result:
             f"in {self.seconds:.2f} s, resolution {self.resolution:.1e} of the largest entry"
         ]
         for finding in self.findings:
-            lines += ["", f"{finding.id} {finding.code}", f"  {finding.message}"]
+            lines += ["", f"{finding.id} {finding.code}", f"  {finding.message}", *_amount(finding)]
             if finding.reproduction:
                 lines += ["  reproduce:", *(f"    {line}" for line in finding.reproduction.splitlines())]
         lines.append("")
@@ -126,6 +126,16 @@ class Result:
             lines += [f"    {note}" for note in each.evidence.notes[:3]]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def _amount(finding: Finding) -> list[str]:
+    """Return one line with the error in ULP and relative, and the bound; none where nothing was computed."""
+    worst = finding.evidence.worst
+    if worst is None or not math.isfinite(worst.expected):
+        return []
+    relative = worst.error / abs(worst.expected) if worst.expected else math.inf
+    at = f"at {worst.input[0]!r}: " if len(worst.input) == 1 else ""
+    return [f"  {at}error {worst.ulp:.3g} ULP, relative {relative:.2g}, bound {worst.bound:.2g}"]
 
 
 _MAIN = ("jacobian", "value", "derivative", "trajectory", "update")
