@@ -36,32 +36,9 @@ class FlowVerdict(enum.StrEnum):
     EXPLODING = "exploding"
 
 
-CODES = {
-    "FLOW-DEAD": "some networks pass no gradient at all: every unit of one layer has slope 0",
-    "FLOW-BROKEN": "a layer's values or gradients are infinite or NaN, in float64",
-    "FLOW-LOTTERY": "networks drawn alike differ so much that one seed says little about another",
-    "FLOW-HEAVY": "a few large ratios make up the factor: its sample mean is no estimate, the rate is",
-    "FLOW-SHALLOW": "too few layers to leave out the readout and the first layers",
-    "FLOW-UNPREDICTED": "no law is known for this network; the measurement stands alone",
-    "FLOW-DEPARTS": "the measured rate is not that of the law",
-    "FLOW-WEIGHTS": "gradients of weights do not show what the gradients of pre-activations do",
-    "FLOW-EVALUATION": "a module is in evaluation mode: another network than the one that is trained",
-    "FLOW-FROZEN": "some parameters do not require gradients; the measurement passes through them anyway",
-    "FLOW-UNREACHED": "no gradient reaches a layer: something in between is cut off from the graph",
-    "FLOW-UNUSED": "a layer has parameters and was never called",
-    "FLOW-INDEPENDENT": "the output does not depend on the input",
-    "FLOW-SHARED": "a module is called several times; every call is a layer of its own",
-    "FLOW-SAME": "every seed gives the same weights: the spread is that of the cotangent alone",
-    "FLOW-FORMAT": "the model does not run in float64, it was measured in its own format",
-    "FLOW-FAILED": "some seeds could not be measured; the others are kept",
-    "FLOW-MOVED": "the example input was moved to the device of the model",
-    "FLOW-LOSS": "the cotangent is that of the loss given, not an independent Gaussian one",
-}
-
-
 @dataclass(frozen=True)
 class FlowFinding:
-    """Something that a person must read: a code of `CODES`, one sentence, and the layer it is about."""
+    """Something that a person must read: a code of `FLOW_CODES`, one sentence, the layer it is about."""
 
     code: str
     message: str
