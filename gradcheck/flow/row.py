@@ -28,6 +28,7 @@ QUANTITIES = {
     "jacobian": "largest singular value of ∂z_L/∂z_1",
     "spectrum": "variance of the squared singular values of ∂z_L/∂z_1, averages over networks",
     "map": "the variance map itself, differentiated by differences",
+    "inequality": "the row's inequality itself, over random activations",
     "step": "largest |m̂|/√v̂ that an optimizer takes in a given step",
     "clip": "change of the ratio of two layers' norms by clipping",
 }

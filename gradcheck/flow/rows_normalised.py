@@ -75,7 +75,7 @@ NORMALISED: tuple[Row, ...] = (
         YANG,
         LIMIT,
         _wide_batch,
-        tuple(_batch_recipe(dict(activation=a), activation=a, batch=512) for a in ("tanh", "relu")),
+        tuple(Recipe("inequality", {}, dict(activation=a)) for a in ("tanh", "relu")),
     ),
     Row(
         "layer norm and RMS norm",

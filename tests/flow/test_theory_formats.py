@@ -22,9 +22,8 @@ def rounded_gradients(
     depth: int,
     name: str,
     seed: int,
-    input_variance: float = 1.0,
 ) -> np.ndarray:
-    """Shares of zeros among open units, of g rounded to a format after every layer; (layers passed, networks)."""
+    """Shares of zeros among open units, g rounded to a format at every step; (layers passed, networks)."""
     rng, act, fmt = np.random.default_rng(seed), get_activation(activation), get_format(name)
     found = []
     for _ in range(12):

@@ -10,6 +10,7 @@ import pytest
 from gradcheck.flow import predict
 from gradcheck.flow.activations import get_activation
 from gradcheck.flow.prediction import Prediction
+from gradcheck.flow.rows_plain import dead_pair_probability
 from tests.flow.simulation import (
     Net,
     Seen,
@@ -166,6 +167,16 @@ def test_dead_networks_are_as_frequent_as_they_should_be(net: Net, exact: int) -
     chance = 1 - (1 - predicted(net, net.width).dead) ** exact
     dead = np.isneginf(simulate(net, 4000, 19)[0][0])
     assert abs(np.mean(dead) - chance) < LIMIT * np.sqrt(chance * (1 - chance) / len(dead))
+
+
+def test_two_inputs_die_together_less_often() -> None:
+    rng, count, angle = np.random.default_rng(21), 200_000, 2.0
+    weight = rng.standard_normal((count, 3, 2))
+    both = np.array([[1.0, 0.0], [np.cos(angle), np.sin(angle)]])
+    shut = np.all(weight @ both.T <= 0, axis=(1, 2))
+    chance = dead_pair_probability(3, angle)
+    assert abs(np.mean(shut) - chance) < LIMIT * np.sqrt(chance * (1 - chance) / count)
+    assert chance < 0.5**3 == dead_pair_probability(3, 0.0)
 
 
 def test_residual_blocks_follow_a_growing_stream() -> None:

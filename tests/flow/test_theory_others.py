@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from gradcheck import formulas
 from gradcheck.errors import UsageError
-from gradcheck.flow import spectra, steps
+from gradcheck.flow import predict, spectra, steps
 from gradcheck.flow.activations import get_activation
+from gradcheck.flow.moments import moments
 from gradcheck.flow.network import Network
 from gradcheck.flow.padding import deep_retained, retained, transfer, varying
 from gradcheck.flow.row import BOUND, EXACT, LIMIT
@@ -215,3 +216,16 @@ def test_a_row_is_found_by_its_name() -> None:
 def test_what_makes_no_sense_is_refused(call: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         call()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_stability_is_the_slope_of_the_map(place: int) -> None:
+    row = get_row("stability of the variance")
+    recipe = row.recipes[place]
+    network = dict(recipe.network)
+    w, b, act = network["weight_variance"], network["bias_variance"], get_activation(network["activation"])
+    q, h = predict(**recipe.arguments).q, 2.0**-12
+    ends = w * moments(act, [q * (1 - h), q * (1 + h)]).square + b
+    # Second-order differences: h² of a map that changes on the scale of q.
+    assert row.expected(recipe) == pytest.approx((ends[1] - ends[0]) / (2 * h * q), rel=1e-6)
+    assert w * float(moments(act, q).square) + b == pytest.approx(q, rel=1e-12)
