@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from gradcheck.errors import UsageError, unknown_name
 from gradcheck.flow.activations import get_activation
-from gradcheck.flow.comparison import LEAST_BATCH
 from gradcheck.flow.critical import critical_line, gains
 from gradcheck.flow.many import Batch, Say, batches, measure_points, traces, with_deviations
+from gradcheck.flow.measuring import LEAST_BATCH
 from gradcheck.flow.network import Network
 from gradcheck.flow.prediction import predict_network
 from gradcheck.flow.settling import OSCILLATES, settle
@@ -31,7 +31,7 @@ Range = tuple[float, float]
 
 PLANES = ("weights", "gain-depth", "batch-depth")
 MOST_GRID, LEAST_SEEDS = 200, 2
-WIDEST_BATCH, DEEPEST = 256, 60
+WIDEST_BATCH, DEEPEST = 128, 60
 
 
 @dataclass(frozen=True)

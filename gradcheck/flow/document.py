@@ -98,7 +98,7 @@ class Series:
     """One series of a chart: points (x, y), each with an interval (low, high) or none at all.
 
     `mark` is "line", "points" or "bars"; "" is the mark of the chart's kind, so that measured points can
-    stand beside an exact line. On a logarithmic axis all numbers are exponents of ten. A point that is not a
+    stand beside an exact line; series of one `group` share a colour. On a logarithmic axis all numbers are exponents of ten. A point that is not a
     number breaks a line.
     """
 
@@ -108,6 +108,7 @@ class Series:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     mark: str = ""
+    group: str = ""
 
     def __post_init__(self) -> None:
         _known("mark", self.mark, MARKS)
@@ -130,7 +131,8 @@ class Chart:
 
     A heat map has `xs`, `ys` and `values[row][column]` at ys[row], xs[column], in the unit `value_label`;
     `centre` is the number at which its colours turn, such as 0 for a logarithm, NaN for one that only rises;
-    `contours` are lines over the map, such as the critical one.
+    `bounds` are at most ten increasing numbers at which the colour changes (five at most without a centre;
+    round ones are chosen without any); `contours` are lines over the map, such as the critical one.
     """
 
     id: str
@@ -149,6 +151,7 @@ class Chart:
     values: tuple[tuple[float, ...], ...] = ()
     value_label: str = ""
     centre: float = math.nan
+    bounds: tuple[float, ...] = ()
     contours: tuple[Series, ...] = ()
 
     def __post_init__(self) -> None:

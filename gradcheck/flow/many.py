@@ -19,7 +19,8 @@ from gradcheck.formats import FLOAT64
 
 Float64Array = NDArray[np.float64]
 Say = Callable[[int, int], None]
-# Threads at most; NumPy lets go of the interpreter in nearly all that takes time here.
+# Threads at most; NumPy lets go of the interpreter in nearly all that takes time here. Where matrices are
+# drawn whole it multiplies them in threads of its own, and one thread here is enough.
 THREADS = 2
 
 
@@ -72,7 +73,8 @@ def measure_points(parts: Sequence[Batch], seeds: int, say: Say) -> list[Statist
 def traces(parts: Sequence[Batch], seeds: int, say: Say) -> Iterator[tuple[Float64Array, Float64Array]]:
     """Yield per part ln ‖g‖² and ln of the mean square of the pre-activations, (layers, points · seeds)."""
     planned, done = sum(len(part.weight) for part in parts) * seeds, 0
-    with ThreadPoolExecutor(THREADS) as pool:
+    threads = THREADS if all(can_be_revealed(part.network) for part in parts) else 1
+    with ThreadPoolExecutor(threads) as pool:
         for part, found in zip(parts, pool.map(lambda each: _trace(each, seeds), parts), strict=True):
             done += len(part.weight) * seeds
             say(done, planned)

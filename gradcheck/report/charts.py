@@ -43,6 +43,15 @@ class Point:
     estimate: float | None = None
 
 
+@dataclass(frozen=True)
+class Named:
+    """What a drawing is called and says in words; `id` is unique in the page."""
+
+    id: str
+    title: str
+    description: str
+
+
 def step_chart(points: Sequence[Point], x: tuple[int, int], y: tuple[int, int]) -> Markup:
     """Draw error and error estimate against the step, both as exponents of ten."""
     rows = [{"x": p.x, "y": p.y, "s": p.series, "e": p.estimate, "f": p.floor} for p in points]
@@ -65,7 +74,7 @@ def step_chart(points: Sequence[Point], x: tuple[int, int], y: tuple[int, int]) 
             "fill": {"condition": {"test": "datum.f", "value": "transparent"}, **_color()},
         },
     }
-    return _draw({"data": {"values": rows}, "layer": [estimate, line, dots]}, 226, 150)
+    return draw({"data": {"values": rows}, "layer": [estimate, line, dots]}, 226, 150)
 
 
 def profile_chart(points: Sequence[Point], x: tuple[float, float], y: float) -> Markup:
@@ -94,7 +103,7 @@ def profile_chart(points: Sequence[Point], x: tuple[float, float], y: float) -> 
             "strokeDash": _ordinal("s", DASHES),
         },
     }
-    return _draw(spec, 236, 110)
+    return draw(spec, 236, 110)
 
 
 def line_chart(lines: Sequence[Sequence[tuple[float, float]]], x_decades: bool, y_decades: bool) -> Markup:
@@ -115,7 +124,7 @@ def line_chart(lines: Sequence[Sequence[tuple[float, float]]], x_decades: bool, 
             "strokeDash": _ordinal("s", DASHES),
         },
     }
-    return _draw(spec, 420, 190)
+    return draw(spec, 420, 190)
 
 
 def _axis(field: str, values: Sequence[float], decades: bool) -> dict[str, Any]:
@@ -192,7 +201,8 @@ def _ordinal(field: str, values: Sequence[Any]) -> dict[str, Any]:
     return {"field": field, "type": "ordinal", "scale": scale, "legend": None}
 
 
-def _draw(spec: dict[str, Any], width: int, height: int) -> Markup:
+def draw(spec: dict[str, Any], width: int, height: int, *, named: Named | None = None) -> Markup:
+    """Return a specification as markup for the page; a drawing that is not `named` is hidden from readers."""
     axis = {
         "labelColor": INK,
         "gridColor": GRID,
@@ -213,13 +223,22 @@ def _draw(spec: dict[str, Any], width: int, height: int) -> Markup:
         "config": config,
         **spec,
     }
-    return _trusted(vl_convert.vegalite_to_svg(json.dumps(full)))
+    return _trusted(vl_convert.vegalite_to_svg(json.dumps(full)), named)
 
 
-def _trusted(svg: str) -> Markup:
+def _trusted(svg: str, named: Named | None) -> Markup:
     """Return the drawing as markup for the page, without what the page has no use for."""
     if FORBIDDEN.search(svg):
         raise ValueError("a chart came back with active content")
     body = _SUPERFLUOUS.sub("", svg)
     body = re.sub(r"(\d+\.\d{2})\d+", r"\1", body)
-    return Markup(body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1))
+    if named is None:
+        return Markup(body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1))
+    title, words = f"{named.id}-title", f"{named.id}-words"
+    opened, rest = re.sub(
+        "<svg ", f'<svg role="img" aria-labelledby="{title} {words}" focusable="false" ', body, count=1
+    ).split(">", 1)
+    said = Markup('<title id="{}">{}</title><desc id="{}">{}</desc>').format(
+        title, named.title, words, named.description
+    )
+    return Markup(opened + ">") + said + Markup(rest)

@@ -90,6 +90,24 @@ def figure(value: object, digits: int = 3) -> str:
     return f"{sign}{short}×{power(int(exponent))}"
 
 
+def with_error(value: float, error: float) -> str:
+    """Return a number with its standard error, both to two digits of the error: 1.0021 ± 0.0043."""
+    if not (math.isfinite(value) and math.isfinite(error) and error > 0):
+        return figure(value, 5)
+    last = math.floor(math.log10(error)) - 1
+    size = max(abs(value), error)
+    if last >= -8 and size < 1e6:
+        places = max(-last, 0)
+        sign = "−" if value < 0 else ""
+        return f"{sign}{abs(value):.{places}f} ± {error:.{places}f}"
+    top = math.floor(math.log10(size))
+    places = min(max(top - last, 0), 15)
+    sign = "−" if value < 0 else ""
+    # Powers in two steps: 10^-320 alone is not a normal number.
+    scaled, scaled_error = (abs(v) / 10.0 ** (top // 2) / 10.0 ** (top - top // 2) for v in (value, error))
+    return f"({sign}{scaled:.{places}f} ± {scaled_error:.{places}f})×{power(top)}"
+
+
 def power(exponent: int, base: int = 10) -> str:
     """Return a power with a raised exponent, such as 10⁻⁷."""
     return f"{base}{str(exponent).translate(_SUPERSCRIPT)}"
