@@ -25,6 +25,8 @@ EULER = float(np.euler_gamma)
 # the integrand is singular.
 _STEP = 1.0 / 16
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
+# Poisson laws of smaller rates are summed, others integrated with so many nodes.
+_FEW, _CHARLIER = 200, 24
 
 
 @dataclass(frozen=True)
@@ -174,15 +176,15 @@ def residual_block(width: int, hidden: int, strength: float, chance: float) -> L
     scale = strength / (chance * hidden * width)
     still = math.exp(hidden * math.log1p(-chance)) if chance < 1 else 0.0
     k, weight = k[k > 0], weight[k > 0]
-    low = max(1e-3, hidden * chance - 10 * math.sqrt(2.5 * hidden * chance) - 20)
-    high = hidden * chance + 10 * math.sqrt(2.5 * hidden * chance) + 60
-    v = low + (high - low) * (_NODES + 1) / 2
-    log_density = (k / 2 - 1) * np.log(v)[:, None] - v[:, None] / 2
-    log_density -= special.gammaln(k / 2) + k / 2 * math.log(2)
+    # Of s = √V, whose density is smooth at 0 for every k, within 15 deviations.
+    middle = math.sqrt(hidden * chance)
+    low = max(0.0, middle - 12)
+    root = low + (middle + 12 - low) * (_NODES + 1) / 2
+    log_density = (k - 1) * np.log(root)[:, None] - root[:, None] ** 2 / 2
+    log_density -= special.gammaln(k / 2) + (k / 2 - 1) * math.log(2)
     share = np.exp(log_density) @ weight * _WEIGHTS
-    v, share = v[share > 1e-15 * np.max(share)], share[share > 1e-15 * np.max(share)]
     share *= (1 - still) / np.sum(share)
-    means, variances = _noncentral(width, scale * v)
+    means, variances = _noncentral(width, scale * root**2)
     means, variances = np.append(means, 0.0), np.append(variances, 0.0)
     log_mean, log_variance = mixed(np.append(share, still), means, variances)
     return LogLaw(1 + strength, log_mean, log_variance, 0.0, 2.0**-40 * (1 + math.log(width)))
@@ -191,13 +193,32 @@ def residual_block(width: int, hidden: int, strength: float, chance: float) -> L
 def _noncentral(width: int, tau: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Mean and variance of ln(τ² χ'²), χ'² of `width` degrees and noncentrality 1/τ²: ψ over Poisson."""
     rate = 0.5 / tau
-    reach = 12 * np.sqrt(rate) + 40
-    low = np.maximum(0, np.floor(rate - reach)).astype(np.intp)
-    j = low[:, None] + np.arange(int(np.max(np.ceil(2 * reach))) + 1)
-    every = np.arange(np.max(j) + 1, dtype=np.float64)
-    weight = np.exp(j * np.log(rate)[:, None] - rate[:, None] - special.gammaln(every + 1)[j])
-    weight /= np.sum(weight, axis=1, keepdims=True)
-    values = special.digamma(width / 2 + every)[j]
-    mean = np.sum(weight * values, axis=1)
-    spread = special.polygamma(1, width / 2 + every)[j] + np.square(values - mean[:, None])
-    return mean + np.log(2 * tau), np.sum(weight * spread, axis=1)
+    mean, spread = np.empty_like(tau), np.empty_like(tau)
+    few = rate < _FEW
+    for rows, rule in ((few, _poisson_sum), (~few, _poisson_gauss)):
+        j, weight = rule(rate[rows])
+        values = special.digamma(width / 2 + j)
+        mean[rows] = np.sum(weight * values, axis=1)
+        around = special.polygamma(1, width / 2 + j) + np.square(values - mean[rows][:, None])
+        spread[rows] = np.sum(weight * around, axis=1)
+    return mean + np.log(2 * tau), spread
+
+
+def _poisson_sum(rate: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Return the numbers 0, 1, … and their Poisson chances, for rates below `_FEW`."""
+    j = np.arange(_FEW + 12 * math.sqrt(_FEW) + 40)
+    weight = np.exp(j * np.log(rate)[:, None] - rate[:, None] - special.gammaln(j + 1))
+    return np.broadcast_to(j, weight.shape), weight / np.sum(weight, axis=1, keepdims=True)
+
+
+def _poisson_gauss(rate: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Return Gauss' nodes and weights for Poisson laws: the Jacobi matrix of Charlier's polynomials.
+
+    Source: Golub & Welsch, Math. Comp. 23, 1969.
+    """
+    n = np.arange(_CHARLIER)
+    matrix = np.zeros((len(rate), _CHARLIER, _CHARLIER))
+    matrix[:, n, n] = n + rate[:, None]
+    matrix[:, n[1:], n[:-1]] = matrix[:, n[:-1], n[1:]] = np.sqrt(n[1:] * rate[:, None])
+    nodes, vectors = np.linalg.eigh(matrix)
+    return nodes, np.square(vectors[:, 0, :])

@@ -118,3 +118,18 @@ def test_normalised_laws_tend_to_one(law: Callable[[int], laws.LogLaw]) -> None:
 def test_a_layer_that_passes_nothing_has_no_logarithm() -> None:
     law = laws.gaussian(8, (0.0,), (1.0,))
     assert law.dead == 1 and law.mean == 0 and law.log_mean == -math.inf
+
+
+@pytest.mark.parametrize(("width", "strength"), [(2, 1.0), (3, 100.0), (64, 1e-4), (256, 0.5)])
+def test_residual_blocks_of_every_strength_are_those_of_their_draws(width: int, strength: float) -> None:
+    rng = np.random.default_rng(8)
+    k = rng.binomial(width, 0.5, COUNT)
+    v = np.where(k > 0, rng.chisquare(np.maximum(k, 1)), 0.0)
+    tau = 2 * strength / width**2 * v
+    ratio = (1 + np.sqrt(tau) * rng.standard_normal(COUNT)) ** 2 + tau * rng.chisquare(width - 1, COUNT)
+    law = laws.residual_block(width, width, strength, 0.5)
+    logs, root = np.log(ratio), math.sqrt(COUNT)
+    assert abs(np.mean(ratio) - law.mean) < 4 * np.std(ratio) / root
+    assert abs(np.mean(logs) - law.log_mean) < 4 * np.std(logs) / root
+    spread = (logs - np.mean(logs)) ** 2
+    assert abs(np.mean(spread) - law.log_variance) < 4 * np.std(spread) / root
