@@ -70,7 +70,11 @@ def _measured(f: Callable[..., Any], call: Call, check: str, message: str) -> Ex
         "forward": explaining_calls.by_forward,
         "batched": explaining_calls.by_batch,
     }
-    return ways.get(check, explaining_calls.by_cotangent)(f, call.tensors)
+    found = ways.get(check, explaining_calls.by_cotangent)(f, call.tensors)
+    if found.kind == UNEXPLAINED and check in ("forward", "batched"):
+        # What was compared is right; what it was compared with may be wrong.
+        return explaining_calls.by_cotangent(f, call.tensors)
+    return found
 
 
 def any_overwritten(f: Callable[..., Any], tensors: Sequence[Any]) -> str:
