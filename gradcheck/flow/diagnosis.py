@@ -219,4 +219,6 @@ def _training(build: Any, example: Any, loss: Callable[..., Any] | None, seed: i
         except (UsageError, RuntimeError):
             return None
     spans = {way: (norms[0] - norms[-1]) / math.log(10.0) for way, norms in found.items()}
+    if not all(math.isfinite(span) for span in spans.values()):
+        return None
     return Training(names[0], names[-1], spans["gradient"], spans["clipped"], spans["SGD"], spans["Adam"])

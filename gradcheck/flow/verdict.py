@@ -111,11 +111,10 @@ def _first(rows: np.ndarray, names: tuple[str, ...], *, last: bool = False) -> s
 
 def _doubts(statistics: Statistics) -> Iterator[FlowFinding]:
     if statistics.dispersion >= LOTTERY:
-        factor = math.exp(math.sqrt(statistics.dispersion))
+        decades = math.sqrt(statistics.dispersion) * DECADES
         yield FlowFinding(
             "FLOW-LOTTERY",
-            f"β = {statistics.dispersion:.3g}: one deviation between networks is a factor of {factor:.3g} "
-            "in ‖g‖²",
+            f"β = {statistics.dispersion:.3g}: a deviation between networks is {decades:.3g} decades of ‖g‖",
         )
     if statistics.heaviest > HEAVY and statistics.rate.count * statistics.steps * HEAVY > 2:
         yield FlowFinding(

@@ -54,6 +54,8 @@ def make(build: Any, seed: int) -> nn.Module:
         return build
     try:
         made = build(seed) if _takes_a_seed(build) else build()
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError(f"build({seed}) raised {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):

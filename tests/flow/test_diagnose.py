@@ -216,3 +216,17 @@ def test_moments_of_slopes() -> None:
     second, fourth = slope_moments("tanh", 0.0, 1e-12)
     assert second == pytest.approx(1.0)
     assert fourth == pytest.approx(1.0)
+
+
+def test_a_dead_model_is_diagnosed_without_a_warning() -> None:
+    torch.manual_seed(0)
+    net = chain(nn.ReLU, 4, 1.0)
+    with torch.no_grad():
+        net[2].bias.fill_(-1e4)
+    d = diagnose(net, example(), seeds=2)
+    assert d.measurement.verdict is FlowVerdict.VANISHING
+    assert d.measurement.dead == 2
+    assert dict(d.dead)["2"] == 1.0
+    assert d.training is None
+    assert "nan" not in str(d.best)
+    assert "FLOW-DEAD" in str(d)

@@ -321,3 +321,26 @@ def test_one_seed_more_adds_a_network_and_changes_none() -> None:
     act = get_activation("relu")
     few, more = (trace_network(Network(depth=5, width=8), n, 0, act, whole=True) for n in (3, 5))
     np.testing.assert_allclose(more.gradient[:, :3], few.gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Network(depth=40, width=2),
+        Network(depth=2, width=2),
+        Network(norm="batch", batch=3, depth=4, width=4),
+        Network(kind="conv", depth=3, width=2, kernel=1, size=1),
+        Network(kind="conv", norm="batch", batch=2, depth=4, width=3, residual=1, keep=0.5),
+        Network(activation="tanh", weight_variance=1e6, depth=20, width=8),
+        Network(format="bfloat16", norm="rms", depth=5, width=4, keep=0.7, residual="1/L", init="torch"),
+        Network(activation="log_sigmoid", init="orthogonal", depth=6, width=5),
+        Network(format="float16", kind="conv", norm="layer", depth=4, width=3),
+    ],
+    ids=str,
+)
+def test_extreme_networks_are_measured_and_described_without_a_warning(network: Network) -> None:
+    m = measure(network, seeds=3)
+    assert m.seeds == 3
+    assert m.dead + m.broken + m.statistics.rate.count == 3
+    assert len(m.layers) == network.depth
+    assert str(m.verdict) in str(m)
