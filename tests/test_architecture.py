@@ -23,6 +23,7 @@ LAYERS = (
     ("subjects", "cases", "families", "compare"),
     ("checks", "runner", "blackbox", "evidence", "known", "encoding", "files"),
     ("flow",),
+    ("bench",),
     ("report",),
     ("cli", "terminal", "pytest_plugin", "__main__"),
 )

@@ -1,0 +1,249 @@
+"""A run: the copy bandwidth first, then group after group until the plan or its budget ends."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from gradcheck.bench import accuracy, bandwidth, storage, suite
+from gradcheck.bench.contenders import CannotRun, Prepared, Yours, disagreement, prepare
+from gradcheck.bench.document import (
+    NOTHING,
+    YOURS,
+    ArithmeticRate,
+    Bandwidth,
+    BenchDocument,
+    CheckCost,
+    Measurement,
+    NotRun,
+)
+from gradcheck.bench.plan import PROFILES, Group, Profile, Selection, plan, within
+from gradcheck.bench.problems import Problem, problem, traffic
+from gradcheck.bench.timing import Sampled, Settings, estimate, interleave, noise, ratios
+from gradcheck.errors import MissingDependencyError, unknown_name
+from gradcheck.formats import get_format
+from gradcheck.formulas import get_formula
+from gradcheck.runner import environment
+from gradcheck.subjects import torch_bench
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run measures, what it is compared with, and where the accuracy of verification is read."""
+
+    selection: Selection = field(default_factory=Selection)
+    profile: str = "full"
+    yours: Yours | None = None
+    compare: str = ""
+    force: bool = False
+    reports: Path = Path("reports")
+    saved: Path = storage.FOLDER
+    budget: float = 0.0
+    costs: bool = True
+    arguments: tuple[str, ...] = ()
+
+
+def run(request: Request, say: Say = lambda sentence: None) -> BenchDocument:
+    """Measure what was asked for and return the document; a comparison that is refused is refused first."""
+    if request.profile not in PROFILES:
+        raise unknown_name("profile", request.profile, PROFILES)
+    profile = PROFILES[request.profile]
+    budget = request.budget or profile.budget
+    begun, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    # Loaded first, so that the machine is described as PyTorch sees it.
+    absent = torch_bench.absence()
+    asked = replace(
+        request.selection, cores=environment.cores(), cuda=not absent and not torch_bench.absence("cuda")
+    )
+    path = storage.find(request.compare, request.saved) if request.compare else None
+    saved = None if path is None else storage.load(path)
+    machine = {**environment.machine(), "threads": _threads(absent)}
+    if saved is not None:
+        storage.refuse_foreign(saved, request.compare, machine, request.force)
+    if request.yours is not None and request.yours.framework == "torch" and absent:
+        raise MissingDependencyError(absent)
+    # The plan is made before anything is measured: a name that does not exist costs no time.
+    groups, over = within(plan(profile, asked), profile, budget)
+    busy = _busy(asked.cores)
+    before = 0 if absent else torch_bench.threads()
+    try:
+        copies = bandwidths(asked, profile.settings, absent)
+        say(f"copy bandwidth: {_rates(copies)}")
+        found, not_run, warned = _groups(groups, profile, request, copies, begun + budget, say)
+        checks, rates = _costs(profile, request, say) if request.costs else ((), ())
+    finally:
+        if before:
+            torch_bench.set_threads(before)
+    document = BenchDocument(
+        started=started,
+        seconds=time.monotonic() - begun,
+        profile=profile.name,
+        versions=environment.versions(),
+        machine=machine,
+        arguments=request.arguments,
+        measurements=found,
+        not_run=(*not_run, *over),
+        bandwidths=copies,
+        checks=checks,
+        rates=rates,
+        warnings=(*busy, *warned, *_noisy(found)),
+        accuracy_of=accuracy.load(request.reports)[1],
+    )
+    if saved is None or path is None:
+        return document
+    return replace(document, comparison=storage.compare(document, saved, request.compare, path))
+
+
+def _costs(
+    profile: Profile, request: Request, say: Say
+) -> tuple[tuple[CheckCost, ...], tuple[ArithmeticRate, ...]]:
+    say("the cost of the suite itself")
+    settings = replace(profile.settings, seconds=profile.costs / 8)
+    return tuple(suite.costs(profile.costs, settings)), suite.rates(settings)
+
+
+def _threads(absent: str) -> str:
+    asked = os.environ.get("OMP_NUM_THREADS", "not set")
+    return f"OMP_NUM_THREADS {asked}" + ("" if absent else f", torch {torch_bench.threads()}")
+
+
+def _rates(copies: Iterable[Bandwidth]) -> str:
+    return ", ".join(
+        f"{b.rate / 1e9:.1f} GB/s at {b.bytes / 2**20:.3g} MiB" for b in copies if b.threads == 1
+    )
+
+
+def bandwidths(asked: Selection, settings: Settings, absent: str) -> tuple[Bandwidth, ...]:
+    """Return the copy bandwidth in one thread, in all of them, and on the GPU, where each is there."""
+    found = bandwidth.measure(bandwidth.numpy_copy, settings)
+    if absent:
+        return found
+    many = partial(torch_bench.copy, "cpu")
+    if asked.cores > 1:
+        all_of_them = partial(torch_bench.set_threads, asked.cores)
+        found += bandwidth.measure(many, settings, threads=asked.cores, before=all_of_them)
+    if asked.cuda:
+        on_device = partial(torch_bench.copy, "cuda")
+        found += bandwidth.measure(
+            on_device, settings, threads=0, device="cuda", seconds=torch_bench.device_seconds
+        )
+    return found
+
+
+def _groups(
+    groups: Sequence[Group],
+    profile: Profile,
+    request: Request,
+    copies: Sequence[Bandwidth],
+    ends: float,
+    say: Say,
+) -> tuple[tuple[Measurement, ...], tuple[NotRun, ...], tuple[str, ...]]:
+    known, _ = accuracy.load(request.reports)
+    found: list[Measurement] = []
+    left: list[NotRun] = []
+    warned: list[str] = []
+    for place, group in enumerate(groups):
+        if time.monotonic() > ends and found:
+            left += [NotRun(group.task, lane, "the budget was spent before its turn") for lane in group.lanes]
+            continue
+        say(f"{place + 1}/{len(groups)} {group.task.label}")
+        measured, missing, warnings = measure_group(group, profile.settings, copies, known, request.yours)
+        found += measured
+        left += missing
+        warned += warnings
+    return tuple(found), tuple(left), tuple(dict.fromkeys(warned))
+
+
+def measure_group(
+    group: Group,
+    settings: Settings,
+    copies: Sequence[Bandwidth],
+    known: accuracy.Found,
+    yours: Yours | None,
+) -> tuple[list[Measurement], list[NotRun], list[str]]:
+    """Time the lanes of one group in turn; return what was measured, what was not, and warnings."""
+    task = group.task
+    formula = get_formula(task.formula)
+    given = problem(formula, get_format(task.format), task.size, task.direction)
+    ready: list[Prepared] = []
+    left: list[NotRun] = []
+    # Overflow and NaN are part of what is timed, and no news.
+    with np.errstate(all="ignore"):
+        for lane in group.lanes:
+            try:
+                ready.append(prepare(lane, task, given, yours))
+            except CannotRun as error:
+                left.append(NotRun(task, lane, str(error)))
+        found = interleave([each.timed for each in ready], settings)
+    moved = traffic(given, ready[0].outputs) if ready else 0
+    measured = [
+        _measurement(group, each, samples, found[0], given, moved, copies, known)
+        for each, samples in zip(ready, found, strict=True)
+    ]
+    mine = next((each for each in ready if each.lane.implementation == YOURS), None)
+    off = "" if mine is None or yours is None else disagreement(mine, ready[0])
+    warnings = [f"{yours.address} beside {task.formula}, {task.direction}: {off}"] if off and yours else []
+    return measured, left, warnings
+
+
+def _measurement(
+    group: Group,
+    ready: Prepared,
+    samples: Sampled,
+    first: Sampled,
+    given: Problem,
+    moved: int,
+    copies: Sequence[Bandwidth],
+    known: accuracy.Found,
+) -> Measurement:
+    task, lane = group.task, ready.lane
+    ratio = NOTHING if samples is first else ratios(samples, first)
+    ulp, verdict = accuracy.of(known, task, lane)
+    # A library that chooses its threads itself may use all of them.
+    threads = lane.threads or max((b.threads for b in copies), default=1)
+    return Measurement(
+        task=task,
+        lane=lane,
+        elements=given.elements,
+        seconds=estimate(samples.data),
+        ratio=ratio,
+        rounds=len(samples.data),
+        loops=samples.loops,
+        traffic=moved,
+        limit=bandwidth.limit(moved, copies, threads, lane.device),
+        peak=ready.peak,
+        peak_by=ready.peak_by,
+        ulp=ulp,
+        verdict=verdict,
+        setup=ready.setup,
+        noisy=noise(samples, ratio, ready.timed.single),
+        data=samples.data,
+    )
+
+
+def _busy(cores: int) -> tuple[str, ...]:
+    """Return a warning where others were computing when the run began."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
+    if load > 0.5 * cores:
+        return (f"the machine was busy when the run began: a load of {load:.1f} on {cores} cores",)
+    return ()
+
+
+def _noisy(found: Sequence[Measurement]) -> tuple[str, ...]:
+    count = sum(bool(each.noisy) for each in found)
+    if not count:
+        return ()
+    return (
+        f"{count} of {len(found)} measurements are noisy: they may not come out again within 15 %; close "
+        "other programs and run again",
+    )
