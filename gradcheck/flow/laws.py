@@ -24,7 +24,7 @@ EULER = float(np.euler_gamma)
 # The step h of the trapezoidal rule in ln t, whose error falls as e^(-2πd/h), d = π/2 the distance to where
 # the integrand is singular.
 _STEP = 1.0 / 16
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(160)
+_FINE, _COARSE = np.polynomial.legendre.leggauss(160), np.polynomial.legendre.leggauss(96)
 # Poisson laws of smaller rates are summed, others integrated with so many nodes.
 _FEW, _CHARLIER = 200, 24
 
@@ -176,18 +176,30 @@ def residual_block(width: int, hidden: int, strength: float, chance: float) -> L
     scale = strength / (chance * hidden * width)
     still = math.exp(hidden * math.log1p(-chance)) if chance < 1 else 0.0
     k, weight = k[k > 0], weight[k > 0]
-    # Of s = √V, whose density is smooth at 0 for every k, within 15 deviations.
-    middle = math.sqrt(hidden * chance)
-    low = max(0.0, middle - 12)
-    root = low + (middle + 12 - low) * (_NODES + 1) / 2
+    rules = [_over_strengths(width, hidden * chance, scale, k, weight, rule) for rule in (_FINE, _COARSE)]
+    (log_mean, log_variance), (other, _) = (
+        mixed(np.append(share * (1 - still), still), np.append(means, 0.0), np.append(variances, 0.0))
+        for share, means, variances in rules
+    )
+    error = abs(log_mean - other) + 2.0**-46 * (1 + math.log(width))
+    return LogLaw(1 + strength, log_mean, log_variance, 0.0, error)
+
+
+def _over_strengths(
+    width: int,
+    middle: float,
+    scale: float,
+    k: Float64Array,
+    weight: Float64Array,
+    rule: tuple[Float64Array, Float64Array],
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return shares of V > 0 by a rule in s = √V, of smooth density, and the logarithm's law at each."""
+    low = max(0.0, math.sqrt(middle) - 12)
+    root = low + (math.sqrt(middle) + 12 - low) * (rule[0] + 1) / 2
     log_density = (k - 1) * np.log(root)[:, None] - root[:, None] ** 2 / 2
     log_density -= special.gammaln(k / 2) + (k / 2 - 1) * math.log(2)
-    share = np.exp(log_density) @ weight * _WEIGHTS
-    share *= (1 - still) / np.sum(share)
-    means, variances = _noncentral(width, scale * root**2)
-    means, variances = np.append(means, 0.0), np.append(variances, 0.0)
-    log_mean, log_variance = mixed(np.append(share, still), means, variances)
-    return LogLaw(1 + strength, log_mean, log_variance, 0.0, 2.0**-40 * (1 + math.log(width)))
+    share = np.exp(log_density) @ weight * rule[1]
+    return share / np.sum(share), *_noncentral(width, scale * root**2)
 
 
 def _noncentral(width: int, tau: Float64Array) -> tuple[Float64Array, Float64Array]:
