@@ -158,8 +158,11 @@ def surely_differs(
 def step_factors(predicted: Prediction, layers: int) -> tuple[float, ...]:
     """Return the predicted factor of every step, from layer l + 1 to layer l, l = 1 … layers - 1.
 
-    A step between pre-activations takes the slope of the lower layer, one along a stream the upper block.
+    A path of as many factors is taken as it is. One factor for every layer belongs to the lower layer of a
+    step between pre-activations, whose slope it holds, and to the upper block of a step along a stream.
     """
+    if len(predicted.path) == layers - 1:
+        return predicted.path
     if len(predicted.path) != layers:
         return (predicted.factor,) * (layers - 1)
     return predicted.path[1:] if predicted.quantity == STREAM else predicted.path[:-1]

@@ -238,6 +238,8 @@ def test_convolutions_lose_at_padded_borders_and_not_around_a_circle() -> None:
     assert abs(circular.factor - 1) < 4.5 * circular.factor_error
     assert zeros.predicted is not None
     assert zeros.factor + 4 * zeros.factor_error < 1
+    factor, _ = compare(replace(plain, padding="zeros"), seeds=24)
+    assert abs(factor.z) < 4.5
 
 
 def test_a_callable_is_an_activation() -> None:
