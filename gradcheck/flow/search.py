@@ -6,6 +6,7 @@ does not flicker while it shrinks. A network fails if the mean over its seeds do
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -146,14 +147,8 @@ def find_smallest(
     are drawn before shrinking. The same arguments give the same answer. Raises `UsageError` where no network
     fails.
     """
-    if fails_in not in WAYS:
-        raise unknown_name("way to fail", fails_in, WAYS)
-    if seeds < 3:
-        raise UsageError(f"seeds: expected at least 3, for a mean with a standard error, got {seeds!r}")
     choices = (_several(activation), _several(init), _several(norm))
-    # Whatever is no network is refused before the search, with its own message.
-    for one in choices[0]:
-        Network(activation=one, init=choices[1][0], norm=choices[2][0], depth=2, width=2, **fixed)
+    _refuse(fails_in, seeds, choices, fixed)
     known: dict[Network, Estimate] = {}
 
     def tried(network: Network) -> Estimate:
@@ -176,6 +171,16 @@ def find_smallest(
     return Smallest(
         found, fails_in, tried(found), threshold_of(fails_in), shallower, narrower, seeds, seed, len(known)
     )
+
+
+def _refuse(fails_in: str, seeds: int, choices: tuple[tuple[Any, ...], ...], fixed: dict[str, Any]) -> None:
+    """Refuse what cannot be searched before anything is drawn; what is no network has its own message."""
+    if fails_in not in WAYS:
+        raise unknown_name("way to fail", fails_in, WAYS)
+    if seeds < 3:
+        raise UsageError(f"seeds: expected at least 3, for a mean with a standard error, got {seeds!r}")
+    for activation, init, norm in itertools.product(*choices):
+        Network(activation=activation, init=init, norm=norm, depth=2, width=2, **fixed)
 
 
 def _several(value: Any) -> tuple[Any, ...]:
