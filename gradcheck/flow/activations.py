@@ -230,6 +230,9 @@ def _slopes(value: Function) -> tuple[float, float] | None:
     x = np.ldexp(np.linspace(1.0, 1.9, 10), np.arange(-40, 41)[:, None]).ravel()
     right, left = value(x) / x, value(-x) / -x
     unit = 4 * 2.0**-52
-    if all(np.ptp(side) <= unit * np.max(np.abs(side)) for side in (left, right)):
+    sides = (left, right)
+    if not all(np.isfinite(side).all() for side in sides):
+        return None
+    if all(np.ptp(side) <= unit * np.max(np.abs(side)) for side in sides):
         return float(np.median(left)), float(np.median(right))
     return None

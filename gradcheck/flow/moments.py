@@ -107,13 +107,15 @@ def _of_rows(activation: Activation, q: Float64Array) -> tuple[Float64Array, Flo
         # Differences are rough: nothing is gained by resolving them further, and E e² need not be sharp.
         allowed, cancelled[-1] = _ALLOWED_ROUGH, 1.0
     found = integrate(integrands, edges, cancelled, allowed)
-    error = found.error + _of_the_derivative(activation, found.value, q)
+    with np.errstate(all="ignore"):
+        error = found.error + _of_the_derivative(activation, found.value, q)
     error = error[: len(NAMES)]
     ends = np.stack([-_REACH * deviation, _REACH * deviation], axis=1)
     with np.errstate(all="ignore"):
         tails = np.abs(integrands(ends, np.arange(len(q))[:, None]))[: len(NAMES)]
     beyond = np.sum(np.where(np.isnan(tails), np.inf, tails), axis=2) * deviation
-    return found.value[: len(NAMES)], error + beyond
+    bound = error + beyond
+    return found.value[: len(NAMES)], np.where(np.isnan(bound), np.inf, bound)
 
 
 def flat_share(activation: Activation, q: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from gradcheck.errors import UsageError
 from gradcheck.flow import batch_norm
 from gradcheck.flow.laws import LogLaw, linear_layer_norm, linear_rms_norm, rectified_rms_norm
 from gradcheck.flow.moments import flat_share, moments
@@ -23,7 +24,14 @@ _COTANGENT = "the cotangent does not depend on the forward pass"
 
 
 def normalised(setting: Setting) -> Prediction:
-    """Return the prediction of a network of layers with one kind of normalisation."""
+    """Return the prediction of a network of layers with one kind of normalisation.
+
+    Raises `UsageError` for an activation without a slope: nothing but a constant comes out of it.
+    """
+    if float(moments(setting.activation, 1.0).slope_square) == 0:
+        raise UsageError(
+            f"activation: {setting.activation.name} has slope 0 everywhere: no gradient passes it"
+        )
     return _over_the_batch(setting) if setting.norm == "batch" else _over_the_features(setting)
 
 

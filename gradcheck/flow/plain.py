@@ -100,6 +100,8 @@ def _first_order(setting: Setting, q: float, outcome: str, stability: float) -> 
     if outcome == OSCILLATES:
         return math.nan
     at = moments(setting.activation, _readable(q, outcome))
+    if not 0 < float(at.slope_square) < math.inf:
+        return math.nan
     fixed = setting.weights == "orthogonal"
     spread = unit_spread(at, setting.keep, on_sphere=fixed, backward=fixed)
     if outcome in (VANISHES, GROWS):

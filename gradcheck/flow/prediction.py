@@ -65,7 +65,7 @@ class Prediction:
     @property
     def critical(self) -> bool:
         """Whether the factor is 1 as far as its own error can tell."""
-        return abs(self.factor - 1) <= self.error
+        return math.isfinite(self.factor) and abs(self.factor - 1) <= self.error
 
 
 def predict(

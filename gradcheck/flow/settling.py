@@ -176,8 +176,7 @@ def _read(
         if rows.any():
             edge = _edge(activation)
             limit, before = float(edge.slope_square[near]), float(edge.slope_square[far])
-            # A slope that still grows like a power at the edge has no finite limit.
-            limit, off = (math.inf, 0.0) if limit > 1.5 * before and near else (limit, abs(limit - before))
+            limit, off = _limit(limit, before)
             factor[rows], error[rows] = w[rows] * limit, w[rows] * (off + edge.errors["slope_square"][near])
             stability[rows] = w[rows] * edge.square_rate[near]
     rows = (outcome == SETTLES) | (outcome == STAYS)
@@ -193,6 +192,16 @@ def _read(
         run = _run(activation, float(w[row]), float(b[row]), start)
         q[row], factor[row], stability[row], error[row], outcome[row] = run
     return q, factor, stability, error, outcome
+
+
+def _limit(last: float, before: float) -> tuple[float, float]:
+    """Return the limit of a moment from its last two values, four decades apart, and how far off that may be.
+
+    What still changes like a power goes to 0 or without end.
+    """
+    if last == math.inf or last > 1.5 * before:
+        return math.inf, 0.0
+    return (0.0, 0.0) if 1.5 * last < before else (last, abs(last - before))
 
 
 def _run(activation: Activation, w: float, b: float, start: float) -> tuple[float, float, float, float, str]:

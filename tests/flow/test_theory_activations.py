@@ -87,6 +87,9 @@ def test_functions_linear_on_both_sides_of_zero_are_known_by_their_values() -> N
     assert get_activation("leaky_relu", negative_slope=0.25).slopes == (0.25, 1.0)
     assert get_activation(lambda x: np.where(x > 1, x, 0.5 * x)).slopes is None
     assert get_activation("gelu").slopes is None
+    assert (
+        get_activation(np.exp).slopes is None and get_activation(lambda x: np.exp(x * x / 3)).slopes is None
+    )
 
 
 def test_the_closest_names_are_offered() -> None:

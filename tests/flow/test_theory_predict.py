@@ -232,3 +232,21 @@ def test_an_atlas_of_1600_points_costs_seconds() -> None:
 def test_what_cannot_be_predicted_is_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         predict(**arguments)
+
+
+def test_activations_without_limits_are_said_to_have_none() -> None:
+    cubic = predict(lambda x: x**3)
+    assert cubic.factor == math.inf == cubic.log_mean and cubic.outcome == "grows" and not cubic.critical
+    small = predict(lambda x: x**3, 0.01, width=32)
+    assert small.factor == 0 and small.log_mean == -math.inf and small.depth_scale == 0
+    assert predict(np.exp, 1.0).factor == math.inf
+
+
+def test_an_activation_without_a_slope_passes_nothing() -> None:
+    step = predict(np.sign, width=32)
+    assert (
+        step.factor == 0 and step.dead == 1 and step.log_mean == -math.inf and math.isnan(step.log_variance)
+    )
+    for norm in ("batch", "layer", "rms"):
+        with pytest.raises(UsageError, match="slope 0 everywhere"):
+            predict(lambda x: 0 * x, norm=norm)
