@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from gradcheck import __version__, terminal
+from gradcheck.cli_bench import bench
 from gradcheck.errors import (
     GradcheckError,
     LockedError,
@@ -249,6 +250,9 @@ def doctor() -> int:
     selftest.require(result)
     out.print("self-test passed", style="bold")
     return OK
+
+
+cli.add_command(bench)
 
 
 def _document(run: Path, known: Path | None = None) -> Any:
