@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -161,7 +161,9 @@ def _torch(lane: Lane, given: Problem, function: Callable[..., Any]) -> Prepared
     if given.cotangent is None:
         return _of_torch(lane, torch_bench.forward(function, tensors))
     (along,) = torch_bench.tensors((given.cotangent,), lane.device)
-    return _of_torch(lane, torch_bench.backward(function, tensors, given.formula.differentiated, along))
+    return _by_input(
+        given, _of_torch(lane, torch_bench.backward(function, tensors, given.formula.differentiated, along))
+    )
 
 
 def _of_torch(lane: Lane, call: Call) -> Prepared:
@@ -186,7 +188,16 @@ def _jax(lane: Lane, given: Problem, function: Callable[..., Any] | None) -> Pre
         function = jax_bench.function_of(given.formula, given.options)
     call, peak = jax_bench.jitted(function, given.inputs, given.formula.differentiated, given.cotangent)
     outputs = jax_bench.result(call())
-    return Prepared(lane, Timed(call, single=False), peak, memory.BY_COMPILER, 0.0, outputs)
+    made = Prepared(lane, Timed(call, single=False), peak, memory.BY_COMPILER, 0.0, outputs)
+    return made if given.cotangent is None else _by_input(given, made)
+
+
+def _by_input(given: Problem, made: Prepared) -> Prepared:
+    """Return gradients as a reference gives them: one per input, None for what is not differentiated."""
+    found = iter(made.outputs)
+    places = given.formula.differentiated
+    outputs = tuple(next(found, None) if k in places else None for k in range(len(given.inputs)))
+    return replace(made, outputs=outputs)
 
 
 def _yours(lane: Lane, task: Task, given: Problem, yours: Yours) -> Prepared:

@@ -31,6 +31,8 @@ HEADS = (
 _CHECK_HEADS = (
     "operation", "inputs", "checker", "one check", "ratio to gradcheck.check", "memory", "not run",
 )  # fmt: skip
+# Columns of sentences, which may take several lines.
+_REMARKS = ("note", "not run", "reason", "for example")
 _RATE_HEADS = ("formula", "arithmetic", "elements", "elements/s")
 
 
@@ -45,6 +47,7 @@ class BenchPage:
     facts: tuple[tuple[str, str], ...]
     chapters: tuple[drawing.ChapterView, ...]
     open_rows: int
+    remarks: tuple[str, ...]
     main: bool
 
 
@@ -74,6 +77,7 @@ def model(document: BenchDocument, *, main: bool = False) -> BenchPage:
         facts=_facts(document),
         chapters=drawing.model(drawn).chapters,
         open_rows=OPEN_ROWS,
+        remarks=_REMARKS,
         main=main,
     )
 

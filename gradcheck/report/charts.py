@@ -29,6 +29,7 @@ _SUPERFLUOUS = re.compile(
     r'|<path class="(?:foreground|background)"[^>]*? d="(?:M0,0h0v0h0Z)?"[^>]*/>'
     r'|<rect width="[\d.]+" height="[\d.]+" fill="white"\s*/>'
 )
+_TAG, _DIGITS = re.compile(r"<[^>]*>"), re.compile(r"(\d+\.\d{2})\d+")
 FORBIDDEN = re.compile(r"<script|<foreignObject|<image|javascript:|\son\w+=", re.IGNORECASE)
 
 
@@ -231,7 +232,8 @@ def _trusted(svg: str, named: Named | None) -> Markup:
     if FORBIDDEN.search(svg):
         raise ValueError("a chart came back with active content")
     body = _SUPERFLUOUS.sub("", svg)
-    body = re.sub(r"(\d+\.\d{2})\d+", r"\1", body)
+    # Coordinates are cut; what is printed between the tags keeps its digits.
+    body = _TAG.sub(lambda tag: _DIGITS.sub(r"\1", tag.group()), body)
     if named is None:
         return Markup(body.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1))
     title, words = f"{named.id}-title", f"{named.id}-words"

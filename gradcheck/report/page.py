@@ -20,13 +20,14 @@ from gradcheck.report.text import clean
 _HERE = Path(__file__).parent
 
 
-def render(document: Document, flow: FlowDocument | None = None) -> str:
+def render(document: Document, flow: FlowDocument | None = None, *, bench: bool = False) -> str:
     """Return the report as one HTML page that loads nothing from outside and runs no script.
 
-    `flow` is the study of gradients whose page stands beside it and is linked to.
+    `flow` is the study of gradients whose page stands beside it and is linked to; `bench` says that the page
+    of a benchmark stands there, too.
     """
     beside = None if flow is None else (clean(flow.title, 200), clean(flow.headline, 400))
-    return fill("page.html", ("style.css",), page=page(document), flow=beside)
+    return fill("page.html", ("style.css",), page=page(document), flow=beside, bench=bench)
 
 
 def fill(template: str, styles: Sequence[str], **given: Any) -> str:
@@ -52,5 +53,7 @@ def write(document: Document, folder: str | os.PathLike[str]) -> Path:
     from gradcheck.report.flow import link_back
 
     target = Path(folder) / "index.html"
-    write_atomically(target, render(document, link_back(folder)).encode())
+    write_atomically(
+        target, render(document, link_back(folder), bench=(target.parent / "bench.html").is_file()).encode()
+    )
     return target
