@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +208,87 @@ def _option(text: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value
+
+
+_OF_NETWORK = (
+    click.option("--activation", metavar="NAME", help="In the catalogue, or PACKAGE.MODULE:FUNCTION."),
+    click.option("--init", metavar="RULE", help="torch, kaiming, xavier, lecun or orthogonal."),
+    click.option("--weight-variance", type=float, help="fan_in · Var w, instead of what the rule says."),
+    click.option("--bias-variance", type=float, help="Var b."),
+    click.option("--gain", type=float, help="Multiplies the weights."),
+    click.option("--depth", type=int, help="Layers, or residual blocks."),
+    click.option("--width", type=int, help="Units of a layer, or channels."),
+    click.option("--norm", metavar="NAME", help="batch, layer or rms, before the activation."),
+    click.option("--batch", type=int, help="Inputs that one network sees."),
+    click.option("--keep", type=float, help="1 - the dropout rate."),
+    click.option("--residual", metavar="SCALE", help="Of a branch: a number, 1/sqrt(L) or 1/L."),
+    click.option("--distribution", metavar="NAME", help="gaussian, uniform or orthogonal."),
+    click.option("--kind", metavar="NAME", help="dense or conv."),
+    click.option("--kernel", type=int, help="Of a convolution."),
+    click.option("--size", type=int, help="Of its maps."),
+    click.option("--padding", metavar="NAME", help="zeros or circular."),
+    click.option("--format", "format", metavar="NAME", help="float16, bfloat16, float32 or float64."),
+)
+_OF_OTHERS = (
+    click.option("--input", "inputs", multiple=True, metavar="TEXT", help="Model: 'float32[32,784]'."),
+    click.option("--loss", metavar="PACKAGE.MODULE:FUNCTION", help="Model: the loss of its output."),
+    click.option("--no-remedies", is_flag=True, help="Model: measure no remedies."),
+    click.option("--plane", metavar="NAME", help="Map: weights (σ_w × σ_b), gain-depth or batch-depth."),
+    click.option("--grid", type=int, help="Map: points along an axis.  [default: 40]"),
+    click.option("--x", metavar="LOW..HIGH", help="Map: ends of the horizontal axis."),
+    click.option("--y", metavar="LOW..HIGH", help="Map: ends of the vertical axis."),
+    click.option("--only", multiple=True, metavar="CHAPTER", help="Study: only this chapter."),
+    click.option("--seeds", type=int, help="Networks drawn.  [default: 32; of a model 8]"),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True),
+    click.option("--out", type=PATH, help="Folder of the page.  [default of study and map: reports]"),
+    click.option("--json", "as_json", is_flag=True, help="Print the document as JSON."),
+    click.option("--quiet", is_flag=True, help="Print the verdict alone."),
+)
+
+
+def _with(*options: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Return what adds options to a command, in their order."""
+
+    def added(command: Callable[..., int]) -> Callable[..., int]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return added
+
+
+@cli.command(epilog="Exit code 1: a number beyond theory, or a gradient that vanishes or explodes.")
+@click.argument("target", required=False, metavar="[atlas | PACKAGE.MODULE:BUILD]")
+@_with(*_OF_NETWORK, *_OF_OTHERS)
+def flow(target: str | None, seed: int, out: Path | None, as_json: bool, quiet: bool, **asked: Any) -> int:
+    r"""Find where gradients vanish or explode.
+
+    \b
+    gradcheck flow                                  the study: theory beside measurement
+    gradcheck flow --activation tanh --depth 30     one random network
+    gradcheck flow lib.nets:build --input 'float32[32,784]'       your own model
+    gradcheck flow atlas --activation gelu          a map of predicted and measured gradients
+    """
+    from gradcheck.flow import command
+    from gradcheck.report import flow as pages
+
+    given = {
+        name: value
+        for name, value in asked.items()
+        if value is not None and value is not False and value != ()
+    }
+    screen = terminal.console(sys.stderr)
+    say = (lambda text: None) if quiet else (lambda text: screen.print(f"gradcheck: {terminal.inert(text)}"))
+    outcome = command.run(target, given, seed, say)
+    if out is None and outcome.mode in (command.STUDY, command.ATLAS):
+        out = Path("reports")
+    names = f"{outcome.stem}.html", f"{outcome.stem}.json"
+    page = None if out is None else pages.write(outcome.document, out, *names)
+    if as_json:
+        click.echo(outcome.document.to_json())
+    else:
+        terminal.summarise_flow(terminal.console(), outcome.document, outcome.text, page, quiet)
+    return FINDING if outcome.failed else OK
 
 
 @cli.command()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gradcheck.document import Document, FindingRecord
+    from gradcheck.flow.document import Chapter, FlowDocument
     from gradcheck.runner.verify import Watch
 
 LINE, MANY = 400, 20
@@ -189,6 +190,43 @@ def _table(out: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) ->
     widths = [max(len(row[column]) for row in [list(heads), *cells]) for column in range(len(heads))]
     for row in [list(heads), *cells]:
         out.print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def summarise_flow(
+    out: Console, document: FlowDocument, text: str, page: object | None, quiet: bool = False
+) -> None:
+    """Print a study of gradients (numbers beside theory, claims), or the text of anything else."""
+    if text:
+        out.print(listing(text.partition("\n")[2].partition("\n")[0] if quiet else text))
+    else:
+        out.print(inert(document.headline), style="bold")
+        if not quiet:
+            for chapter in document.chapters:
+                _chapter(out, chapter)
+            counts = document.counts
+            out.print(f"chance that one row or more of {counts.rows} is beyond: {counts.chance:.2g}")
+    if page is not None:
+        out.print(f"page: {inert(page)}")
+
+
+def _chapter(out: Console, chapter: Chapter, most: int = 12) -> None:
+    """Print a chapter: the rows that are beyond, then those farthest from theory, and its claims."""
+    out.print()
+    out.print(f"{inert(chapter.title)} ({chapter.seconds:.1f} s)", style="bold")
+    ordered = sorted(chapter.rows, key=lambda row: (row.verdict != "beyond", -abs(row.z or 0.0)))
+    kept = {id(row) for row in ordered[:most]}
+    rows = [
+        (row.name, f"{row.measured:.5g} ± {row.standard_error:.2g}", f"{row.exact:.6g}",
+         "" if row.z != row.z else f"{row.z:+.2f}", row.verdict, 
+         "limit" if row.limit else "exact", str(row.seeds))
+        for row in chapter.rows if id(row) in kept
+    ]  # fmt: skip
+    if rows:
+        _table(out, ("row", "measured", "theory", "z", "verdict", "holds", "networks"), rows)
+    if len(chapter.rows) > most:
+        out.print(f"… and {len(chapter.rows) - most} more rows nearer to theory, on the page")
+    if chapter.claims:
+        _table(out, ("claim", "verdict", "says"), [(c.id, c.verdict, c.says) for c in chapter.claims])
 
 
 def names(out: Console, rows: Mapping[str, str]) -> None:

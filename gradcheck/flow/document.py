@@ -98,8 +98,8 @@ class Series:
     """One series of a chart: points (x, y), each with an interval (low, high) or none at all.
 
     `mark` is "line", "points" or "bars"; "" is the mark of the chart's kind, so that measured points can
-    stand beside an exact line; series of one `group` share a colour. On a logarithmic axis all numbers are exponents of ten. A point that is not a
-    number breaks a line.
+    stand beside an exact line; series of one `group` share a colour. On a logarithmic axis all numbers are
+    exponents of ten. A point that is not a number breaks a line.
     """
 
     label: str

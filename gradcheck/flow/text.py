@@ -62,7 +62,7 @@ def table(rows: tuple[LayerRow, ...]) -> list[str]:
     """Return the layers as aligned text, the one next to the input first."""
     step = max(1, math.ceil(len(rows) / MOST_ROWS))
     shown = [row for place, row in enumerate(rows) if place % step == 0 or place == len(rows) - 1]
-    cells = [HEAD, *(_cells(row) for row in shown)]
+    cells = [HEAD, *(layer_cells(row) for row in shown)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
     return [
         line[0].ljust(widths[0])
@@ -71,7 +71,8 @@ def table(rows: tuple[LayerRow, ...]) -> list[str]:
     ]
 
 
-def _cells(row: LayerRow) -> tuple[str, ...]:
+def layer_cells(row: LayerRow) -> tuple[str, ...]:
+    """Return one layer as text, in the order of `HEAD`."""
     shares = (row.dead, row.saturated, row.zero, row.subnormal, row.infinite)
     return (
         row.name,

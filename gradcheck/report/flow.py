@@ -55,6 +55,7 @@ class RowView:
     verdict: str
     measured: str
     exact: str
+    exact_error: str
     z: str
     kind: str
     seeds: str
@@ -240,12 +241,21 @@ def _row(row: Row) -> RowView:
         slug=SLUGS.get(row.verdict, "unknown"),
         verdict=row.verdict,
         measured=with_error(row.measured, row.standard_error),
-        exact=with_error(row.exact, row.exact_error) if row.exact_error > 0 else figure(row.exact, 6),
+        exact=_digits(row.exact, row.standard_error),
+        exact_error=f"± {figure(row.exact_error, 2)}" if row.exact_error > 0 else "",
         z="–" if math.isnan(row.z) else signed(row.z),
         kind="limit" if row.limit else "exact",
         seeds=count(row.seeds) if row.seeds else "–",
         source=clean(row.source, 400),
     )
+
+
+def _digits(exact: float, standard_error: float) -> str:
+    """Return the number of theory with a digit more than the measured one has."""
+    if not (0 < standard_error < math.inf and math.isfinite(exact) and exact != 0):
+        return figure(exact, 6)
+    more = math.floor(math.log10(abs(exact))) - math.floor(math.log10(standard_error)) + 3
+    return figure(exact, min(max(more, 3), 12))
 
 
 def signed(value: float) -> str:

@@ -77,11 +77,11 @@ def axis(field: str, ends: tuple[float, float], decades: bool, *, padded: bool =
     said: Layer = {"title": None, "tickCount": 6, "format": "~g"}
     if decades:
         labels = decade_ticks(domain[0], domain[1])
+        texts = {str(round(k * 1_000_000)): text for k, text in labels.items()}
         said = {
             "title": None,
             "values": list(labels),
-            "labelExpr": f"({json.dumps({f'{k:.6f}': text for k, text in labels.items()})})"
-            "[format(datum.value, '.6f')]",
+            "labelExpr": f"({json.dumps(texts)})[round(datum.value * 1000000)]",
         }
     return {"field": field, "type": "quantitative", "scale": scale, "axis": said}
 
