@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gradcheck.flow import laws, padding, spectra, steps
 from gradcheck.flow.row import BOUND, EXACT, LIMIT, Recipe, Row, exact_rows
 
@@ -23,7 +25,7 @@ def _spectrum_variance(depth: int, width: int | None = None) -> float:
 
 
 def _largest(depth: int) -> float:
-    return spectra.gaussian_spectrum(depth).largest
+    return math.sqrt(spectra.gaussian_spectrum(depth).largest)
 
 
 def _retained(size: int, kernel: int, depth: int, padding_mode: str = "zeros") -> float:
@@ -35,7 +37,7 @@ def _clipping(first: float, last: float, largest: float, total: float) -> float:
     return (a / b) / (first / last)
 
 
-def _conv(activation: str, weight_variance: float, pad: str) -> Recipe:
+def _conv(activation: str, weight_variance: float, pad: str, width: int, depth: int) -> Recipe:
     return Recipe(
         "retained",
         dict(
@@ -43,12 +45,12 @@ def _conv(activation: str, weight_variance: float, pad: str) -> Recipe:
             activation=activation,
             weight_variance=weight_variance,
             padding=pad,
-            size=6,
+            size=4,
             kernel=3,
-            width=16,
-            depth=10,
+            width=width,
+            depth=depth,
         ),
-        dict(size=6, kernel=3, depth=10, padding_mode=pad),
+        dict(size=4, kernel=3, depth=depth, padding_mode=pad),
     )
 
 
@@ -106,7 +108,7 @@ BEYOND: tuple[Row, ...] = (
     ),
     Row(
         "largest singular value",
-        "σ²_max = (L+1)^(L+1)/L^L",
+        "σ_max = √((L+1)^(L+1)/L^L)",
         spectra.PENNINGTON,
         LIMIT,
         _largest,
@@ -136,7 +138,7 @@ BEYOND: tuple[Row, ...] = (
         _BORDERS,
         EXACT,
         _retained,
-        (_conv("linear", 1.0, "zeros"), _conv("linear", 1.0, "circular")),
+        (_conv("linear", 1.0, "zeros", 8, 5), _conv("linear", 1.0, "circular", 8, 5)),
     ),
     Row(
         "zero-padded convolution, ReLU",
@@ -144,7 +146,7 @@ BEYOND: tuple[Row, ...] = (
         _BORDERS,
         LIMIT,
         _retained,
-        (_conv("relu", 2.0, "zeros"), _conv("relu", 2.0, "circular")),
+        (_conv("relu", 2.0, "zeros", 16, 3), _conv("relu", 2.0, "circular", 16, 3)),
     ),
     Row(
         "Adam's largest step",
