@@ -44,8 +44,10 @@ format: $(READY)
 build: $(READY)
 	$(BIN)/python -m build
 
+# Single figures by pytest-benchmark, then ratios, bandwidth and memory: the second ends within twenty minutes.
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/gradcheck bench --out reports
 
 # How often the checks err on the corpora of right and wrong implementations; the report shows the result.
 rates: $(READY)

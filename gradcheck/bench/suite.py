@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ SLOW, FAST, JAX = "torch gradcheck", "torch gradcheck, fast", "jax check_grads"
 SCIPY, NUMDIFFTOOLS = "scipy check_grad", "numdifftools"
 CHECKERS = (OURS, OURS_JACOBIAN, SLOW, FAST, JAX, SCIPY, NUMDIFFTOOLS)
 # A checker that took longer than this at one size is not asked at the next, four times as large.
-_SLOWEST = 6.0
+_SLOWEST = 3.0
 _FORMULAS = ("tanh", "gelu", "softplus")
 _BITS = 128
 Call = Callable[[], Any]
@@ -44,14 +45,15 @@ def costs(
                 why = absent or f"the {seconds:.0f} s for the cost of the suite were over"
                 yield from (CheckCost(operation, count, checker, failed=why) for checker in CHECKERS)
                 continue
-            yield from _of(operation, count, settings, slow)
+            yield from _of(operation, count, settings, slow, ends)
 
 
 def _of(
-    operation: str, count: int, settings: Settings, slow: dict[tuple[str, str], str]
+    operation: str, count: int, settings: Settings, slow: dict[tuple[str, str], str], ends: float
 ) -> Iterator[CheckCost]:
     x = np.random.default_rng(7).normal(size=count)
     timed: list[tuple[str, Timed, int]] = []
+    first: list[float] = []
     for checker in CHECKERS:
         why = _missing(checker) or slow.get((checker, operation), "")
         if why:
@@ -66,10 +68,13 @@ def _of(
             said = str(error).strip().partition("\n")[0][:200]
             yield CheckCost(operation, count, checker, failed=f"{type(error).__name__}: {said}")
             continue
-        if (taken := time.perf_counter() - begun) > _SLOWEST:
+        first.append(time.perf_counter() - begun)
+        if (taken := first[-1]) > _SLOWEST:
             slow[checker, operation] = f"took {taken:.0f} s at {count} inputs"
         timed.append((checker, Timed(call, lambda: torch_bench.set_threads(1)), max(sizes) - sizes[0]))
-    found = interleave([each for _, each, _ in timed], settings)
+    # One call to warm up and one to count loops come before the rounds; the time that is left has to last.
+    fewest = max(1, min(settings.least, int((ends - time.monotonic()) / sum(first, 1e-9)) - 2))
+    found = interleave([each for _, each, _ in timed], replace(settings, least=fewest))
     for (checker, _, peak), samples in zip(timed, found, strict=True):
         ratio = ratios(samples, found[0])
         yield CheckCost(operation, count, checker, estimate(samples.data), ratio, peak)
