@@ -107,7 +107,8 @@ def check(
         )
     kind = framework or _framework(f, inputs, keywords, vjp)
     _affordable((inputs, keywords))
-    with _as_before(kind):
+    # A classical gradient check is no place to pay for a copy of the environment.
+    with _as_before(kind, environment="state" in chosen):
         subject = _subject(kind, f, inputs, keywords, vjp, parameters, "state" in chosen)
         subject.function, limits = limited(subject.function, domain, f, seed)
         function: Resizable = subject.function
@@ -288,15 +289,15 @@ def _callable(function: Resizable) -> None:
 
 
 @contextlib.contextmanager
-def _as_before(kind: str) -> Iterator[None]:
-    """Leave seeds, modes and warnings as they were."""
+def _as_before(kind: str, environment: bool = True) -> Iterator[None]:
+    """Leave seeds, modes and warnings as they were, and the environment of the process."""
     with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
         # A function that prints does so thousands of times.
         stack.enter_context(contextlib.redirect_stdout(_Silent()))
         from gradcheck.subjects.array_probes import as_before as process_as_before
 
-        stack.enter_context(process_as_before())
+        stack.enter_context(process_as_before(environment))
         if kind == "torch":
             from gradcheck.subjects.torch_function import as_before
 

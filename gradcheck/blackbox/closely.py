@@ -191,12 +191,15 @@ def _resolved(suspect: Suspect, entry: Entry) -> bool:
     got, _ = suspect.got
     calm = _CALM[-1] + 6
     for exponent in reversed(_CALM):
-        apart = 0.0
+        around = []
         for sign in (1.0, -1.0):
             moved = list(suspect.point)
             moved[suspect.place] = suspect.point[suspect.place] + sign * 2.0**-exponent * suspect.direction
-            there = suspect.gradient(tuple(moved))
-            apart = max(apart, abs(there - got)) if math.isfinite(there) else math.inf
+            around.append(suspect.gradient(tuple(moved)))
+        # What changes evenly across the point cancels in a central difference.
+        apart = abs(sum(around) / 2 - got)
+        if not math.isfinite(apart):
+            break
         if apart > 0.1 * entry.error:
             break
         calm = exponent

@@ -195,19 +195,28 @@ def surroundings() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def as_before() -> Iterator[None]:
-    """Leave the random states, the environment and the working directory as they were."""
+def as_before(environment: bool = True) -> Iterator[None]:
+    """Leave the random states as they were, and, if asked, the environment and the working directory."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
-    folder, environment = os.getcwd(), dict(os.environ)
+    with environment_as_before() if environment else contextlib.nullcontext():
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def environment_as_before() -> Iterator[None]:
+    """Leave the environment and the working directory as they were."""
+    folder, variables = os.getcwd(), dict(os.environ)
     try:
         yield
     finally:
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-        if os.environ != environment:
-            for name in set(os.environ) - set(environment):
+        if os.environ != variables:
+            for name in set(os.environ) - set(variables):
                 del os.environ[name]
-            os.environ.update(environment)
+            os.environ.update(variables)
         if os.getcwd() != folder:
             os.chdir(folder)
 

@@ -235,3 +235,28 @@ def test_a_format_in_which_a_steep_function_is_off_is_found():
     (finding,) = check(f, example(3, 4), checks="formats").findings
     assert finding.code == "FORMATS-INCONSISTENT" and "float16" in finding.message
     assert check(torch.exp, example(3, 4), checks="formats").ok
+
+
+class NearlyTanh(Function):
+    """Tanh with a gradient that is off by 1e-7 of its largest element, at one place or at all."""
+
+    @staticmethod
+    def forward(ctx, x, place):
+        ctx.save_for_backward(x)
+        ctx.place = place
+        return torch.tanh(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        slope = 1 - torch.tanh(x) ** 2
+        off = torch.zeros_like(slope)
+        off[ctx.place] = 1e-7 * slope.max()
+        return g * (slope + off), None
+
+
+@pytest.mark.parametrize("place", [0, 17, 500, 1023, slice(None)])
+def test_an_error_of_1e_7_of_the_largest_entry_is_found_in_one_of_a_thousand_and_in_all(place):
+    (finding,) = check(lambda x: NearlyTanh.apply(x, place), example(1024), checks="jacobian").findings
+    worst = finding.evidence.worst
+    assert worst is not None and worst.error == pytest.approx(1e-7, rel=0.01)
