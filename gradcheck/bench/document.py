@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -214,7 +214,6 @@ class BenchDocument:
     warnings: tuple[str, ...] = ()
     accuracy_of: str = ""
     comparison: Comparison | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the document as JSON text."""

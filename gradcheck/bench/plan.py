@@ -66,7 +66,10 @@ _DEAR = {
 
 @dataclass(frozen=True)
 class Profile:
-    """How much is measured, in seconds: `budget` for the groups, `costs` for the suite's own cost."""
+    """How much is measured, in seconds: `budget` for the groups, `costs` for the suite's own cost.
+
+    The latter is that of the first `operations`, at each number of `inputs`.
+    """
 
     name: str
     budget: float
@@ -75,18 +78,32 @@ class Profile:
     compiled: tuple[str, ...]
     more_formats: bool
     costs: float
+    inputs: tuple[int, ...]
+    operations: int
 
 
 PROFILES = {
-    "quick": Profile("quick", 150.0, Settings(0.001, 11, 7, 0.8), (1_000, 1_000_000), (), False, 25.0),
+    "quick": Profile(
+        name="quick",
+        budget=135.0,
+        settings=Settings(sample=0.001, rounds=11, least=7, seconds=0.6),
+        core_sizes=(1_000, 1_000_000),
+        compiled=(),
+        more_formats=False,
+        costs=25.0,
+        inputs=(16, 256),
+        operations=1,
+    ),
     "full": Profile(
-        "full",
-        1080.0,
-        Settings(0.004, 25, 7, 4.0),
-        (1_000, 10_000, 1_000_000, 10_000_000),
-        COMPILES,
-        True,
-        150.0,
+        name="full",
+        budget=900.0,
+        settings=Settings(sample=0.004, rounds=25, least=7, seconds=3.0),
+        core_sizes=(1_000, 10_000, 1_000_000, 10_000_000),
+        compiled=COMPILES,
+        more_formats=True,
+        costs=240.0,
+        inputs=(16, 64, 256, 1024),
+        operations=3,
     ),
 }
 
@@ -149,15 +166,15 @@ def plan(profile: Profile, asked: Selection) -> tuple[Group, ...]:
 
 
 def _tasks(profile: Profile, asked: Selection, formulas: Sequence[Formula]) -> Iterable[Task]:
-    chosen = asked.sizes or asked.formats or asked.like
-    if chosen:
+    formats = asked.formats or ("float32",)
+    if asked.sizes or asked.like:
         sizes = asked.sizes or (MAIN_SIZE, *profile.core_sizes)
-        yield from _product(formulas, asked.formats or ("float32",), sorted(sizes), asked.directions)
+        yield from _product(formulas, formats, sorted(sizes), asked.directions)
         return
     core = [f for f in formulas if f.name in CORE]
-    yield from _product(formulas, ("float32",), (MAIN_SIZE,), asked.directions)
-    yield from _product(core, ("float32",), profile.core_sizes, asked.directions)
-    if profile.more_formats:
+    yield from _product(formulas, formats, (MAIN_SIZE,), asked.directions)
+    yield from _product(core, formats, profile.core_sizes, asked.directions)
+    if profile.more_formats and not asked.formats:
         yield from _product(formulas, ("float64",), (MAIN_SIZE,), asked.directions[:1])
         yield from _product(core, ("float64",), profile.core_sizes[-1:], asked.directions)
         yield from _product(core, ("bfloat16",), (MAIN_SIZE,), asked.directions)

@@ -17,6 +17,7 @@ from gradcheck.bench import accuracy, bandwidth, storage, suite
 from gradcheck.bench.contenders import CannotRun, Prepared, Yours, disagreement, prepare
 from gradcheck.bench.document import (
     NOTHING,
+    NUMPY,
     YOURS,
     ArithmeticRate,
     Bandwidth,
@@ -27,7 +28,7 @@ from gradcheck.bench.document import (
 )
 from gradcheck.bench.plan import PROFILES, Group, Profile, Selection, plan, within
 from gradcheck.bench.problems import Problem, problem, traffic
-from gradcheck.bench.timing import Sampled, Settings, estimate, interleave, noise, ratios
+from gradcheck.bench.timing import REPRODUCES, Sampled, Settings, estimate, interleave, noise, ratios
 from gradcheck.errors import MissingDependencyError, unknown_name
 from gradcheck.formats import get_format
 from gradcheck.formulas import get_formula
@@ -74,12 +75,13 @@ def run(request: Request, say: Say = lambda sentence: None) -> BenchDocument:
         raise MissingDependencyError(absent)
     # The plan is made before anything is measured: a name that does not exist costs no time.
     groups, over = within(plan(profile, asked), profile, budget)
+    known, verified = accuracy.load(request.reports)
     busy = _busy(asked.cores)
     before = 0 if absent else torch_bench.threads()
     try:
         copies = bandwidths(asked, profile.settings, absent)
         say(f"copy bandwidth: {_rates(copies)}")
-        found, not_run, warned = _groups(groups, profile, request, copies, begun + budget, say)
+        found, not_run, warned = _groups(groups, profile, request, copies, known, begun + budget, say)
         checks, rates = _costs(profile, request, say) if request.costs else ((), ())
     finally:
         if before:
@@ -96,8 +98,8 @@ def run(request: Request, say: Say = lambda sentence: None) -> BenchDocument:
         bandwidths=copies,
         checks=checks,
         rates=rates,
-        warnings=(*busy, *warned, *_noisy(found)),
-        accuracy_of=accuracy.load(request.reports)[1],
+        warnings=(*busy, *warned, *_noisy(found), *_noisy_copies(copies)),
+        accuracy_of=verified,
     )
     if saved is None or path is None:
         return document
@@ -109,7 +111,9 @@ def _costs(
 ) -> tuple[tuple[CheckCost, ...], tuple[ArithmeticRate, ...]]:
     say("the cost of the suite itself")
     settings = replace(profile.settings, seconds=profile.costs / 8)
-    return tuple(suite.costs(profile.costs, settings)), suite.rates(settings)
+    operations = tuple(torch_bench.OPERATIONS)[: profile.operations]
+    found = tuple(suite.costs(profile.costs, settings, profile.inputs, operations))
+    return found, suite.rates(settings)
 
 
 def _threads(absent: str) -> str:
@@ -145,10 +149,10 @@ def _groups(
     profile: Profile,
     request: Request,
     copies: Sequence[Bandwidth],
+    known: accuracy.Found,
     ends: float,
     say: Say,
 ) -> tuple[tuple[Measurement, ...], tuple[NotRun, ...], tuple[str, ...]]:
-    known, _ = accuracy.load(request.reports)
     found: list[Measurement] = []
     left: list[NotRun] = []
     warned: list[str] = []
@@ -186,8 +190,10 @@ def measure_group(
                 left.append(NotRun(task, lane, str(error)))
         found = interleave([each.timed for each in ready], settings)
     moved = traffic(given, ready[0].outputs) if ready else 0
+    # Every ratio is over the reference; without it there is none.
+    base = found[0] if ready and ready[0].lane.implementation == NUMPY else None
     measured = [
-        _measurement(group, each, samples, found[0], given, moved, copies, known)
+        _measurement(group, each, samples, base, given, moved, copies, known)
         for each, samples in zip(ready, found, strict=True)
     ]
     mine = next((each for each in ready if each.lane.implementation == YOURS), None)
@@ -200,14 +206,14 @@ def _measurement(
     group: Group,
     ready: Prepared,
     samples: Sampled,
-    first: Sampled,
+    base: Sampled | None,
     given: Problem,
     moved: int,
     copies: Sequence[Bandwidth],
     known: accuracy.Found,
 ) -> Measurement:
     task, lane = group.task, ready.lane
-    ratio = NOTHING if samples is first else ratios(samples, first)
+    ratio = NOTHING if base is None or samples is base else ratios(samples, base)
     ulp, verdict = accuracy.of(known, task, lane)
     # A library that chooses its threads itself may use all of them.
     threads = lane.threads or max((b.threads for b in copies), default=1)
@@ -237,6 +243,14 @@ def _busy(cores: int) -> tuple[str, ...]:
     if load > 0.5 * cores:
         return (f"the machine was busy when the run began: a load of {load:.1f} on {cores} cores",)
     return ()
+
+
+def _noisy_copies(copies: Sequence[Bandwidth]) -> tuple[str, ...]:
+    """Return a warning where the limit itself is not sharp."""
+    spread = [b for b in copies if not b.seconds.high <= (1 + REPRODUCES) * b.seconds.low]
+    if not spread:
+        return ()
+    return (f"{len(spread)} of {len(copies)} copies are noisy: shares of the limit are rough",)
 
 
 def _noisy(found: Sequence[Measurement]) -> tuple[str, ...]:

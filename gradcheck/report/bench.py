@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradcheck.bench.document import BenchDocument, Change, Comparison, Estimate, Measurement
+from gradcheck.bench.document import NUMPY, BenchDocument, Change, Comparison, Estimate, Measurement
 from gradcheck.files import write_atomically
 from gradcheck.flow.document import Chapter, FlowDocument, Table
 from gradcheck.report import bench_charts
@@ -18,8 +18,6 @@ from gradcheck.report.page import fill
 from gradcheck.report.text import clean, count, figure, name, plural, share
 
 PAGE, DATA, MAIN = "bench.html", "bench.json", "index.html"
-# The size at which every formula is timed.
-COMMON_SIZE = 100_000
 # A longer table is folded in.
 OPEN_ROWS = 30
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -129,7 +127,7 @@ def _chapters(document: BenchDocument) -> Iterable[Chapter]:
         "accuracy",
         "Speed against accuracy",
         (_of_accuracy(document),),
-        charts=bench_charts.speed_and_accuracy(document, COMMON_SIZE),
+        charts=bench_charts.speed_and_accuracy(document, _usual_size(document.measurements)),
     )
     yield Chapter(
         "limit",
@@ -148,6 +146,12 @@ def _chapters(document: BenchDocument) -> Iterable[Chapter]:
         yield _suite(document)
     if document.not_run:
         yield Chapter("missing", "Not run", (), tables=(_missing(document),))
+
+
+def _usual_size(measurements: Sequence[Measurement]) -> int:
+    """Return the size at which most was timed."""
+    sizes = Counter(m.task.size for m in measurements)
+    return max(sizes, key=lambda size: (sizes[size], size)) if sizes else 0
 
 
 def _of_accuracy(document: BenchDocument) -> str:
@@ -174,7 +178,11 @@ def _row(m: Measurement) -> tuple[str, ...]:
         m.lane.label,
         count(m.elements),
         spread(m.seconds),
-        "1" if math.isnan(m.ratio.median) else _interval(m.ratio),
+        _interval(m.ratio)
+        if math.isfinite(m.ratio.median)
+        else "1"
+        if m.lane.implementation == NUMPY
+        else "–",
         figure(m.rate),
         figure(m.traffic / m.seconds.median / 1e9),
         share(m.share, 1.0) if math.isfinite(m.share) else "–",
