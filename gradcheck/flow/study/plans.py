@@ -31,7 +31,7 @@ PILOT = 48
 SETTLED = 3e-4
 STEPS = 20
 MOST = 200_000
-RARE = 100
+RARE, CHEAP = 100, 500
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,15 @@ def needed(sizes: Sequence[Size], quantity: str, exact: float, seed: int) -> tup
     if quantity == "dead":
         # Enough networks of the rarer kind for their number to be nearly normal.
         return (max(math.ceil(parts[0] ** 2 / TARGET**2), math.ceil(RARE / min(exact, 1 - exact))),)
-    return tuple(max(PILOT, min(MOST, math.ceil(part * total / TARGET**2))) for part in parts)
+    return tuple(
+        max(_fewest(size.network), min(MOST, math.ceil(part * total / TARGET**2)))
+        for size, part in zip(sizes, parts, strict=True)
+    )
+
+
+def _fewest(network: Network) -> int:
+    """Return how many networks cost nothing: those of which two vectors per layer are drawn."""
+    return PILOT if is_whole(network) or network.examples > 1 else CHEAP
 
 
 def _of_one(sizes: Sequence[Size], quantity: str, exact: float, seed: int) -> list[float]:
@@ -183,7 +191,7 @@ def _of_one(sizes: Sequence[Size], quantity: str, exact: float, seed: int) -> li
         network = size.network
         if network.batch not in found:
             pilot = READERS[quantity](traced(network, PILOT, seed_of(seed, 1)), size.first, size.last)
-            found[network.batch] = 1.2 * pilot.networks * (pilot.error / pilot.value) ** 2 * network.width
+            found[network.batch] = 1.5 * pilot.networks * (pilot.error / pilot.value) ** 2 * network.width
         result.append(found[network.batch] / network.width)
     return result
 
