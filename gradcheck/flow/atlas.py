@@ -274,7 +274,7 @@ def _critical(
         x, y = np.sqrt(line.weight_variance), np.sqrt(line.bias_variance)
         inside = (x >= axes.xs[0]) & (x <= axes.xs[-1]) & (y >= axes.ys[0]) & (y <= axes.ys[-1])
         inside &= line.stability < 1
-        if np.ptp(x[inside]) > 0 if np.any(inside) else False:
+        if np.any(inside) and np.ptp(x[inside]) > 1e-9 * axes.xs[-1]:
             return ((x[inside], y[inside]),)
     return sign_changes(axes.xs, axes.ys, predicted)
 

@@ -157,7 +157,7 @@ class Chart:
     def __post_init__(self) -> None:
         _known("kind of chart", self.kind, KINDS)
         shape = {len(row) for row in self.values}
-        if self.kind == "heat" and (len(self.values) != len(self.ys) or shape != {len(self.xs)}):
+        if self.kind == "heat" and (len(self.values) != len(self.ys) or shape - {len(self.xs)}):
             raise UsageError(
                 f"chart {self.id!r}: expected values of {len(self.ys)} rows of {len(self.xs)}, got "
                 f"{len(self.values)} of {sorted(shape)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from gradcheck.explain import explain
+from gradcheck.flow.codes import explain_flow
 from gradcheck.flow.diagnosis import Diagnosis
 from gradcheck.flow.document import Chapter, Chart, Row, Series, Table, judged
 from gradcheck.flow.limits import FormatLimit
@@ -23,10 +23,14 @@ def measurement_chapter(m: Measurement, seconds: float = 0.0) -> Chapter:
     return Chapter(
         id="measurement",
         title=f"{m.subject}: {m.verdict}",
-        paragraphs=_verdict(m),
+        paragraphs=_verdict(m) if m.findings else (*_verdict(m), "There is no finding."),
         rows=_rows(m),
         charts=(_gradients(m), _forward(m), _failed(m)),
-        tables=(_findings(m), _limits(m), Table("Layers, the one next to the input first", HEAD, _layers(m))),
+        tables=(
+            *_findings(m),
+            _limits(m),
+            Table("Layers, the one next to the input first", HEAD, _layers(m)),
+        ),
         seconds=seconds,
     )
 
@@ -159,9 +163,10 @@ def _depth(limit: FormatLimit) -> str:
     return f"{limit.depth} ± {limit.deviation:.2g}{more}"
 
 
-def _findings(m: Measurement) -> Table:
-    rows = tuple((f.code, f.layer, f.message, explain(f.code).summary) for f in m.findings)
-    return Table("Findings" if rows else "No finding", ("code", "layer", "what was found", "meaning"), rows)
+def _findings(m: Measurement) -> tuple[Table, ...]:
+    rows = tuple((f.code, f.layer, f.message, explain_flow(f.code).summary) for f in m.findings)
+    heads = ("code", "layer", "what was found", "meaning")
+    return (Table("Findings", heads, rows),) if rows else ()
 
 
 def _layers(m: Measurement) -> tuple[tuple[str, ...], ...]:

@@ -134,6 +134,7 @@ class FlowPage:
     headline: str
     sentence: str
     facts: tuple[tuple[str, str], ...]
+    environment: tuple[tuple[str, str], ...]
     chapters: tuple[ChapterView, ...]
     main: bool
 
@@ -179,6 +180,11 @@ def model(document: FlowDocument, *, main: bool = False) -> FlowPage:
         headline=clean(document.headline, 400),
         sentence=_sentence(document),
         facts=_facts(document),
+        environment=tuple(
+            (name(key), name(value))
+            for key, value in (*document.versions.items(), *document.machine.items())
+            if value
+        ),
         chapters=tuple(_chapter(chapter, place + 1) for place, chapter in enumerate(document.chapters)),
         main=main,
     )
@@ -210,8 +216,6 @@ def _facts(document: FlowDocument) -> tuple[tuple[str, str], ...]:
         ("took", f"{document.seconds:.0f} s"),
         ("seed", count(document.seed)),
         ("arguments", clean(" ".join(document.arguments), 400)),
-        *((name(key), name(value)) for key, value in document.versions.items()),
-        *((name(key), name(value)) for key, value in document.machine.items()),
     ]
     return tuple((label, text) for label, text in pairs if text)
 

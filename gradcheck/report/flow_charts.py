@@ -243,7 +243,8 @@ def _bars(chart: Chart, named: Named) -> Markup:
 
 
 def _heat(chart: Chart, named: Named) -> Markup:
-    x, y = _edges(chart.xs), _edges(chart.ys)
+    placed = all(map(math.isfinite, (*chart.xs, *chart.ys)))
+    x, y = (_edges(chart.xs), _edges(chart.ys)) if placed else ([0.0, 1.0], [0.0, 1.0])
     frame = {
         "x": axis("x", (x[0], x[-1]), chart.x_log),
         "y": axis("y", (y[0], y[-1]), chart.y_log),
@@ -258,7 +259,7 @@ def _heat(chart: Chart, named: Named) -> Markup:
     # Neighbours of one colour are one rectangle: a map of 1600 points takes a few hundred.
     rows = [
         {"x": x[cell.first], "x2": x[cell.last], "y": y[cell.row], "y2": y[cell.row + 1], "c": cell.colour}
-        for cell in cells(chart)
+        for cell in (cells(chart) if placed else ())
     ]
     corners = {**frame, "x2": {"field": "x2"}, "y2": {"field": "y2"}, "color": colour}
     layers: list[Layer] = [

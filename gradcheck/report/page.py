@@ -15,9 +15,10 @@ from gradcheck.document import Document
 from gradcheck.files import write_atomically
 from gradcheck.flow.document import FlowDocument
 from gradcheck.report.model import page
-from gradcheck.report.text import clean
+from gradcheck.report.text import clean, name
 
 _HERE = Path(__file__).parent
+SLUGS = {"supported": "accurate", "refuted": "wrong", "qualified": "unstable"}
 
 
 def render(document: Document, flow: FlowDocument | None = None, *, bench: bool = False) -> str:
@@ -27,7 +28,20 @@ def render(document: Document, flow: FlowDocument | None = None, *, bench: bool 
     of a benchmark stands there, too.
     """
     beside = None if flow is None else (clean(flow.title, 200), clean(flow.headline, 400))
-    return fill("page.html", ("style.css",), page=page(document), flow=beside, bench=bench)
+    return fill(
+        "page.html", ("style.css",), page=page(document), flow=beside, decided=decided(flow), bench=bench
+    )
+
+
+def decided(flow: FlowDocument | None) -> tuple[tuple[str, ...], ...]:
+    """Return (class, verdict, id, sentence, why) of the article's claims that the study decided."""
+    if flow is None:
+        return ()
+    found = [claim for chapter in flow.chapters for claim in chapter.claims]
+    return tuple(
+        (SLUGS.get(c.verdict, "unknown"), name(c.verdict), name(c.id), clean(c.text, 400), clean(c.says, 800))
+        for c in sorted(found, key=lambda claim: claim.id)
+    )
 
 
 def fill(template: str, styles: Sequence[str], **given: Any) -> str:
