@@ -275,7 +275,10 @@ def _critical(
         inside = (x >= axes.xs[0]) & (x <= axes.xs[-1]) & (y >= axes.ys[0]) & (y <= axes.ys[-1])
         inside &= line.stability < 1
         if np.any(inside) and np.ptp(x[inside]) > 1e-9 * axes.xs[-1]:
-            return ((x[inside], y[inside]),)
+            # Below its end the factor passes 1 in a jump from one fixed point to another.
+            below = axes.ys < np.min(y[inside])
+            jumps = sign_changes(axes.xs, axes.ys[below], predicted[below])
+            return ((x[inside], y[inside]), *jumps)
     return sign_changes(axes.xs, axes.ys, predicted)
 
 

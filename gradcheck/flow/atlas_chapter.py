@@ -18,6 +18,12 @@ Float64Array = NDArray[np.float64]
 _PER_LAYER = (0.02, 0.05, 0.1, 0.2, 0.5)
 # Decades of ‖g‖ over the network: healthy below 1, sick above 3.
 _DECADES = (1.0, 3.0, 6.0, 12.0, 24.0)
+# What a plane's axes replace in the description of a network.
+_AXES = {
+    "weights": ("σ_w²", "σ_b²"),
+    "gain-depth": ("σ_w²", "depth"),
+    "batch-depth": ("depth", "batch norm"),
+}
 # Ends of a 95 % interval in standard errors, for many networks.
 _REACH = 1.96
 
@@ -89,8 +95,10 @@ def _paragraphs(atlas: Atlas, words: _Words) -> tuple[str, ...]:
     width = f"width {network.width}"
     drawn = points * atlas.seeds if atlas.plane != "batch-depth" else len(atlas.xs) * atlas.seeds
     shared = "" if atlas.plane != "batch-depth" else "; those of one batch size share all depths"
+    axes = _AXES[atlas.plane]
+    common = [part for part in summary(network).split(", ") if not part.startswith(axes)]
     what = (
-        f"{summary(network)}: {points:,} points, {atlas.seeds} networks at each, {drawn:,} in all{shared}. "
+        f"{', '.join(common)}: {points:,} points, {atlas.seeds} networks at each, {drawn:,} in all{shared}. "
         "Every network has weights, inputs and a cotangent of its own."
     )
     kind = (

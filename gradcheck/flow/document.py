@@ -250,7 +250,7 @@ class FlowDocument:
         """What came out, in one sentence."""
         counts = self.counts
         if not counts.rows:
-            return f"{len(self.chapters)} chapters, no number to judge"
+            return "no number here is judged by theory"
         if counts.misses:
             return f"{counts.misses} of {counts.rows} measured numbers lie beyond 4 standard errors of theory"
         return f"all {counts.rows} measured numbers lie within 4 standard errors of theory"

@@ -105,7 +105,7 @@ def _gradients(m: Measurement) -> Chart:
         id="gradients",
         kind="line",
         x_label="layer, 1 next to the input",
-        y_label="norm of the gradient over that of the last layer",
+        y_label="‖g‖ relative to the last layer",
         title="The gradient on its way through the layers",
         caption=f"Geometric means over {m.seeds} networks with 95 % intervals. A weight's gradient is "
         "a gradient times an input: their product can stay the same while both run away.",
@@ -226,6 +226,7 @@ def _formats(d: Diagnosis) -> Table:
     rows = []
     for f in d.formats:
         scale = "no scale helps" if f.scale is None else f"2^{math.log2(f.scale):.0f}"
+        scale = "1" if f.scale == 1 else scale
         ran = ""
         if f.measured is not None:
             (zero, infinite), (after, broken) = f.measured

@@ -261,6 +261,7 @@ def _changes(found: Comparison) -> Chapter:
         for change in sorted(found.changes, key=key)
     )
     foreign = f" The machines differ: {'; '.join(found.differs)}." if found.differs else ""
+    foreign += f" Other versions: {'; '.join(found.versions)}." if found.versions else ""
     return Chapter(
         "changes",
         f"What changed since {found.name}",

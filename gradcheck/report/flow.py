@@ -177,7 +177,7 @@ def model(document: FlowDocument, *, main: bool = False) -> FlowPage:
     return FlowPage(
         title=clean(document.title, 200),
         state=state,
-        headline=clean(document.headline, 400),
+        headline=clean(document.headline[:1].upper() + document.headline[1:], 400),
         sentence=_sentence(document),
         facts=_facts(document),
         environment=tuple(

@@ -54,7 +54,7 @@ def test_a_map_is_the_same_for_the_same_seed_only() -> None:
 
 def test_the_critical_line_of_tanh_is_the_closed_form() -> None:
     atlas = make_atlas(network("tanh"), grid=3, seeds=2)
-    ((x, y),) = atlas.critical
+    x, y = atlas.critical[0]
     line = critical_line("tanh", np.geomspace(1e-3, 10, 30))
     inside = np.sqrt(line.weight_variance) < x[-1]
     assert np.interp(np.sqrt(line.weight_variance[inside]), x, y) == pytest.approx(
