@@ -10,7 +10,7 @@ import pytest
 
 from gradcheck.errors import UsageError
 from gradcheck.flow import Network, laws, spectra
-from gradcheck.flow.document import BEYOND, REFUTED, WITHIN
+from gradcheck.flow.document import BEYOND, REFUTED, SUPPORTED, WITHIN, Chapter, Claim, FlowDocument
 from gradcheck.flow.row import Row as Law
 from gradcheck.flow.rows_plain import dead_probability
 from gradcheck.flow.study import (
@@ -30,6 +30,7 @@ from gradcheck.flow.study.plans import extrapolation, needed, sizes
 from gradcheck.flow.study.readings import Reading, combined, judged_log
 from gradcheck.flow.study.theory import measured_rows
 from gradcheck.flow.theory import THEORY
+from gradcheck.report.page import decided
 
 SEED = 3
 
@@ -233,3 +234,15 @@ def test_an_unknown_chapter_is_refused_before_anything_is_measured() -> None:
     with pytest.raises(UsageError, match="theory"):
         chapters(SEED, only="theorie")
     assert CHAPTERS == ("theory", "frameworks", "article", "literature", "health")
+
+
+def test_the_report_lists_the_claims_that_the_study_decided() -> None:
+    made = tuple(
+        Claim(id, "a < b", verdict, (), "why") for id, verdict in (("C02", REFUTED), ("C01", SUPPORTED))
+    )
+    study = FlowDocument("", 0.0, {}, {}, (Chapter("article", "", claims=made),))
+    assert [row[:3] for row in decided(study)] == [
+        ("accurate", SUPPORTED, "C01"),
+        ("wrong", REFUTED, "C02"),
+    ]
+    assert decided(None) == ()
