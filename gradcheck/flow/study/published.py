@@ -231,7 +231,7 @@ def _histogram(seed: int) -> Chart:
 def residual_growth(seed: int) -> Part:
     """Yang & Schoenholz, Zhang et al.: growth along a residual stream, exponential or bounded by e."""
     rows, series = [], []
-    depths = (4, 8, 16, 32)
+    depths = (4, 8, 16)
     for scale, named in ((0.5, "scale 1/2"), ("1/sqrt(L)", "scale 1/√L")):
         seen = []
         for depth in depths:

@@ -38,7 +38,7 @@ from gradcheck.flow.theory import THEORY
 from gradcheck.flow.verdict import step_factors
 
 Say = Callable[[str], None]
-SPECTRA, SINGULAR, SAMPLES, BOUNDED = 4000, (800, 500), 2_000_000, 400
+SPECTRA, SINGULAR, SAMPLES, BOUNDED = 11_000, (1100, 700), 2_000_000, 400
 MANY_INPUTS = dict(norm="batch", batch=32, width=128, depth=20)
 # The largest eigenvalue of a random matrix is off its limit by a multiple of n^(-2/3), Johnstone 2001.
 EDGE = 2.0 ** (2.0 / 3.0)
@@ -190,12 +190,12 @@ def _name(law: Law, recipe: Recipe) -> str:
     """Return the row's name with what tells its recipes apart."""
     if len(law.recipes) == 1:
         return law.name
+    given = [{**r.arguments, **r.network} for r in map(_by_networks, law.recipes)]
     different = [
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in {**recipe.arguments, **recipe.network}.items()
-        if any(key not in {**r.arguments, **r.network} or {**r.arguments, **r.network}[key] != value
-               for r in law.recipes)
-    ]  # fmt: skip
+        if any(other.get(key) != value for other in given)
+    ]
     return f"{law.name}: {', '.join(text.replace('_', ' ') for text in different)}"
 
 
