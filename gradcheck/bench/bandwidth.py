@@ -36,13 +36,13 @@ def measure(
 
     `seconds(call, loops)` times calls where the wall's clock does not, as on a GPU.
     """
-    calls = [copy(size) for size in sizes]
-    timed = [Timed(call, before, _bound(seconds, call), threads == 1) for call in calls]
-    found = interleave(timed, settings, clock)
-    return tuple(
-        Bandwidth(device, threads, 2 * size, estimate(each.data))
-        for size, each in zip(sizes, found, strict=True)
-    )
+    found = []
+    for size in sizes:
+        # One size after the other: a large copy would drive the small ones out of the caches.
+        call = copy(size)
+        (samples,) = interleave([Timed(call, before, _bound(seconds, call), threads == 1)], settings, clock)
+        found.append(Bandwidth(device, threads, 2 * size, estimate(samples.data)))
+    return tuple(found)
 
 
 def _bound(

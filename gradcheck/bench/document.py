@@ -188,12 +188,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed since a saved run; `differs` names what the machines do not have in common."""
+    """What changed since a saved run; `differs` and `versions` name what the machines have not in common."""
 
     name: str
     saved: str
     changes: tuple[Change, ...]
     differs: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -172,8 +172,8 @@ def _tasks(profile: Profile, asked: Selection, formulas: Sequence[Formula]) -> I
         yield from _product(formulas, formats, sorted(sizes), asked.directions)
         return
     core = [f for f in formulas if f.name in CORE]
+    yield from _product(core, formats, (MAIN_SIZE, *profile.core_sizes), asked.directions)
     yield from _product(formulas, formats, (MAIN_SIZE,), asked.directions)
-    yield from _product(core, formats, profile.core_sizes, asked.directions)
     if profile.more_formats and not asked.formats:
         yield from _product(formulas, ("float64",), (MAIN_SIZE,), asked.directions[:1])
         yield from _product(core, ("float64",), profile.core_sizes[-1:], asked.directions)

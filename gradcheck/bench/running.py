@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,29 +65,21 @@ def run(request: Request, say: Say = lambda sentence: None) -> BenchDocument:
     begun, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     # Loaded first, so that the machine is described as PyTorch sees it.
     absent = torch_bench.absence()
-    asked = replace(
-        request.selection, cores=environment.cores(), cuda=not absent and not torch_bench.absence("cuda")
-    )
-    path = storage.find(request.compare, request.saved) if request.compare else None
-    saved = None if path is None else storage.load(path)
-    machine = {**environment.machine(), "threads": _threads(absent)}
-    if saved is not None:
-        storage.refuse_foreign(saved, request.compare, machine, request.force)
     if request.yours is not None and request.yours.framework == "torch" and absent:
         raise MissingDependencyError(absent)
+    machine = {**environment.machine(), "threads": _threads(absent)}
+    path, saved = _saved(request, machine)
+    cuda = not absent and not torch_bench.absence("cuda")
+    asked = replace(request.selection, cores=environment.cores(), cuda=cuda)
     # The plan is made before anything is measured: a name that does not exist costs no time.
     groups, over = within(plan(profile, asked), profile, budget)
     known, verified = accuracy.load(request.reports)
     busy = _busy(asked.cores)
-    before = 0 if absent else torch_bench.threads()
-    try:
+    with _threads_restored(absent):
         copies = bandwidths(asked, profile.settings, absent)
         say(f"copy bandwidth: {_rates(copies)}")
         found, not_run, warned = _groups(groups, profile, request, copies, known, begun + budget, say)
         checks, rates = _costs(profile, request, say) if request.costs else ((), ())
-    finally:
-        if before:
-            torch_bench.set_threads(before)
     document = BenchDocument(
         started=started,
         seconds=time.monotonic() - begun,
@@ -101,16 +95,37 @@ def run(request: Request, say: Say = lambda sentence: None) -> BenchDocument:
         warnings=(*busy, *warned, *_noisy(found), *_noisy_copies(copies)),
         accuracy_of=verified,
     )
-    if saved is None or path is None:
+    if saved is None:
         return document
     return replace(document, comparison=storage.compare(document, saved, request.compare, path))
+
+
+def _saved(request: Request, machine: Mapping[str, str]) -> tuple[Path, dict[str, Any] | None]:
+    """Return the run to compare with, None where none was asked for; another machine's is refused."""
+    if not request.compare:
+        return Path(), None
+    path = storage.find(request.compare, request.saved)
+    saved = storage.load(path)
+    storage.refuse_foreign(saved, request.compare, machine, request.force)
+    return path, saved
+
+
+@contextlib.contextmanager
+def _threads_restored(absent: str) -> Iterator[None]:
+    """Leave PyTorch's number of threads as it was."""
+    before = 0 if absent else torch_bench.threads()
+    try:
+        yield
+    finally:
+        if before:
+            torch_bench.set_threads(before)
 
 
 def _costs(
     profile: Profile, request: Request, say: Say
 ) -> tuple[tuple[CheckCost, ...], tuple[ArithmeticRate, ...]]:
     say("the cost of the suite itself")
-    settings = replace(profile.settings, seconds=profile.costs / 8)
+    settings = replace(profile.settings, seconds=profile.costs / 16)
     operations = tuple(torch_bench.OPERATIONS)[: profile.operations]
     found = tuple(suite.costs(profile.costs, settings, profile.inputs, operations))
     return found, suite.rates(settings)

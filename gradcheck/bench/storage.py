@@ -11,7 +11,7 @@ import math
 import platform
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +170,12 @@ def load(path: Path) -> dict[str, Any]:
 def differences(saved: Mapping[str, Any], machine: Mapping[str, str]) -> tuple[str, ...]:
     """Return what tells the saved run's machine from this one, in words."""
     then = saved.get("machine_info", {}).get("gradcheck", {})
-    pairs = [(what, str(then.get(what, "unknown")), str(machine.get(what, "unknown"))) for what in _OWN]
-    return tuple(f"{what}: {before} then, {now} now" for what, before, now in pairs if before != now)
+    return _differing(_OWN, then, machine)
+
+
+def _differing(names: Iterable[str], then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    pairs = [(what, str(then.get(what, "unknown")), str(now.get(what, "unknown"))) for what in names]
+    return tuple(f"{what}: {before} then, {after} now" for what, before, after in pairs if before != after)
 
 
 def refuse_foreign(saved: Mapping[str, Any], name: str, machine: Mapping[str, str], force: bool) -> None:
@@ -199,7 +203,9 @@ def compare(document: BenchDocument, saved: Mapping[str, Any], name: str, path: 
         for missing, each in before.items()
         if missing not in here
     ]
-    return Comparison(name, str(path), (*changes, *gone), differences(saved, document.machine))
+    then = saved.get("machine_info", {}).get("gradcheck", {}).get("versions", {})
+    versions = _differing(document.versions, then, document.versions)
+    return Comparison(name, str(path), (*changes, *gone), differences(saved, document.machine), versions)
 
 
 def _change(found: Measurement, then: Mapping[str, Any] | None) -> Change:

@@ -112,6 +112,7 @@ def _facts(document: BenchDocument) -> tuple[tuple[str, str], ...]:
 def _chapters(document: BenchDocument) -> Iterable[Chapter]:
     if document.comparison is not None:
         yield _changes(document.comparison)
+    over_size = bench_charts.over_size(document)
     yield Chapter(
         "sizes",
         "Time against size",
@@ -120,8 +121,9 @@ def _chapters(document: BenchDocument) -> Iterable[Chapter]:
             "bytes that the formula has to: every input read once, every result written once.",
             "Backward is from the inputs and the cotangent to the gradients; PyTorch and JAX compute the "
             "value on the way. A step of an optimizer has a forward direction only.",
+            *(() if over_size else ("No formula was timed at more than one size in this run.",)),
         ),
-        charts=bench_charts.over_size(document),
+        charts=over_size,
     )
     yield Chapter(
         "accuracy",

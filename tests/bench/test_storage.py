@@ -138,6 +138,15 @@ def test_another_machine_is_refused_or_marked() -> None:
     assert found.differs
 
 
+def test_other_versions_are_no_other_machine_and_are_said() -> None:
+    saved = storage.to_pytest_benchmark(replace(document(measurement()), versions={"torch": "2.12"}))
+    now = replace(document(measurement()), versions={"torch": "2.13"})
+    storage.refuse_foreign(saved, "before", MACHINE, force=False)
+    found = storage.compare(now, saved, "before", Path("x"))
+    assert found.differs == ()
+    assert found.versions == ("torch: 2.12 then, 2.13 now",)
+
+
 def test_a_run_of_unknown_origin_is_another_machines() -> None:
     saved = storage.to_pytest_benchmark(document(measurement()))
     del saved["machine_info"]["gradcheck"]

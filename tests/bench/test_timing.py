@@ -74,6 +74,20 @@ def test_short_calls_are_repeated_until_the_clock_can_tell() -> None:
     assert calibrate(world.call("A", 1.0), 1e-3, world.clock) == 1
 
 
+def test_an_interruption_does_not_pass_for_a_long_call() -> None:
+    world = World()
+    timed = world.call("A", 1e-6)
+    calls = 0
+
+    def interrupted() -> None:
+        nonlocal calls
+        calls += 1
+        world.waiting = 2e-3 if calls == 2 else 0.0
+        timed.call()
+
+    assert calibrate(Timed(interrupted), 1e-3, world.clock) >= 900
+
+
 def test_rounds_end_with_the_time_but_not_before_the_fewest() -> None:
     world = World()
     settings = Settings(sample=1e-9, rounds=50, least=7, seconds=1.0)
