@@ -10,6 +10,8 @@ from gradcheck.subjects.function import Vector
 
 # Two ways to the same numbers may sum in another order, and a kernel may be chosen by layout.
 _SAME = 1e-9
+# How the note begins of a function that says that its gradient has none.
+REFUSES = "refuses to be differentiated twice"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from gradcheck.subjects.function import Point, raised_by
-from gradcheck.subjects.probing import Found, signed
+from gradcheck.subjects.probing import REFUSES, Found, signed
 from gradcheck.subjects.torch_function import TorchFunction, joined
 from gradcheck.subjects.torch_pulling import cotangents_of, plain, rounding
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def second_cotangent(function: TorchFunction, point: Point, seed: int) -> Found:
@@ -33,6 +39,7 @@ def second_cotangent(function: TorchFunction, point: Point, seed: int) -> Found:
                 create_graph=True,
                 allow_unused=True,
             )
+            _attached(function, grads, found)
             pairs = [
                 (g, d) for g, d in zip(grads, directions, strict=True) if g is not None and g.requires_grad
             ]
@@ -40,7 +47,9 @@ def second_cotangent(function: TorchFunction, point: Point, seed: int) -> Found:
                 found.note("no double backward pass with respect to the cotangent")
                 return found
             total = sum((g.reshape(-1) * torch.from_numpy(d)).sum() for g, d in pairs)
-            back = torch.autograd.grad(total, [given[k] for k in live], allow_unused=True)
+            back = torch.autograd.grad(total, [given[k] for k in live], retain_graph=True, allow_unused=True)
+            if all(b is None for b in back) and not _differentiates(total, found):
+                return found
         except Exception as error:
             found.note(f"no double backward pass with respect to the cotangent: {raised_by(error)}")
             return found
@@ -58,3 +67,24 @@ def second_cotangent(function: TorchFunction, point: Point, seed: int) -> Found:
         found.compare("gradient of the gradient with respect to the cotangent, times a cotangent",
                       np.array([got]), np.array([expected]), scale)  # fmt: skip
     return found
+
+
+def _attached(function: TorchFunction, grads: Sequence[Tensor | None], found: Found) -> None:
+    """A gradient that is not zero depends on its cotangent; without a graph it is silently a constant."""
+    for axes, g in zip(function.inputs, grads, strict=True):
+        if g is not None and not g.requires_grad and bool((g != 0).any()):
+            found.fault(
+                f"the gradient of {axes.name} is detached from its cotangent: differentiated again it gives "
+                "zeros, without an error; mark such a backward pass with once_differentiable",
+                "missing",
+            )
+
+
+def _differentiates(total: Tensor, found: Found) -> bool:
+    """Whether a graph can be run back; what was marked with once_differentiable raises, wherever it leads."""
+    try:
+        total.backward()
+    except Exception as error:
+        found.note(f"{REFUSES}: {raised_by(error)}")
+        return False
+    return True
