@@ -28,7 +28,7 @@ from gradcheck.flow.document import (
 )
 from gradcheck.report import heat
 from gradcheck.report.charts import Named
-from gradcheck.report.flow_charts import drawn, mark_of, slots
+from gradcheck.report.flow_charts import drawn, mark_of, slots, ten_to
 from gradcheck.report.page import fill
 from gradcheck.report.text import anchor, clean, count, figure, name, plural, with_error
 
@@ -329,8 +329,7 @@ def _shown(value: float, decades: bool) -> str:
         return figure(value, 4)
     if not math.isfinite(value):
         return "0" if value < 0 else figure(value)
-    whole = math.floor(value)
-    return figure(10.0**value, 4) if abs(value) < 300 else f"{figure(10 ** (value - whole), 3)}×10^{whole}"
+    return ten_to(value, 4)
 
 
 def _claim(claim: Claim, chapter: str) -> ClaimView:

@@ -95,13 +95,21 @@ def decade_ticks(low: float, high: float) -> dict[float, str]:
     factors = (1, 2, 5) if high - low > 0.7 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     if high - low < 0.08:
         middle = (low + high) / 2
-        return {v: figure(10**v, 4) for v in (low, middle, high)}
+        return {v: ten_to(v, 4) for v in (low, middle, high)}
     found = {
-        k + math.log10(f): figure(f * 10.0**k)
+        k + math.log10(f): ten_to(k + math.log10(f))
         for k in range(math.floor(low), math.ceil(high) + 1)
         for f in factors
     }
     return {k: text for k, text in found.items() if low <= k <= high}
+
+
+def ten_to(exponent: float, digits: int = 3) -> str:
+    """Return the number of an exponent of ten, also where no float holds it."""
+    if abs(exponent) < 300:
+        return figure(10.0**exponent, digits)
+    whole = math.floor(exponent)
+    return f"{figure(10.0 ** (exponent - whole), digits)}×{power(whole)}"
 
 
 def _plain_power(k: int) -> str:
