@@ -30,7 +30,7 @@ test: $(READY)
 
 # What needs JAX: it is left out of `make test`, with its reason.
 test-jax: $(READY_JAX)
-	$(VENV_JAX)/bin/python -m pytest tests/blackbox/test_check_jax.py -n $(JOBS) --dist worksteal
+	$(VENV_JAX)/bin/python -m pytest tests/blackbox/test_check_jax.py tests/bench/test_bench_jax.py -n $(JOBS) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
