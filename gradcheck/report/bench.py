@@ -220,7 +220,7 @@ def _suite(document: BenchDocument) -> Chapter:
             count(c.inputs),
             c.checker,
             spread(c.seconds),
-            "1" if c.ratio.median == 1 else _interval(c.ratio) if not c.failed else "–",
+            _interval(c.ratio) if math.isfinite(c.ratio.median) else "–",
             bytes_text(c.peak) if c.peak >= 0 else "–",
             c.failed,
         )
@@ -238,7 +238,7 @@ def _suite(document: BenchDocument) -> Chapter:
             "The same operation at the same point, in float64 and one thread, all checkers in turn. "
             "`gradcheck.check` does more than compare a Jacobian: other values, sizes, layouts, formats and "
             "second derivatives; the line for the Jacobian alone is what the others compare. Memory is what "
-            "the first check added to the resident size of the process.",
+            "a check, not the first, added to the resident size of the process.",
         ),
         charts=bench_charts.costs(document.checks),
         tables=tuple(table for table in tables if table.rows),

@@ -264,7 +264,7 @@ def _digits(exact: float, standard_error: float) -> str:
 
 def signed(value: float) -> str:
     """Return a distance in standard errors with its sign."""
-    return ("+" if value > 0 else "") + figure(value, 2)
+    return ("+" if value > 0 else "") + figure(value if value else 0.0, 2)
 
 
 def _chart(chart: Chart, chapter: str) -> ChartView:

@@ -206,9 +206,11 @@ def _bars(chart: Chart, named: Named) -> Markup:
     values = [v for s in chart.series for part in (s.y, s.low, s.high) for v in part]
     x = span([*values, 0.0, *(level for _, level in chart.levels)])
     labels = {str(k): clean(name, LONGEST) for k, name in enumerate(chart.categories)}
+    # The page's letters are wider than those that the drawing is laid out with.
+    room = 7 * max(map(len, labels.values()), default=0) + 6
     names = {
         "values": list(range(count)), "labelExpr": f"({json.dumps(labels)})[datum.value]", "title": None,
-        "grid": False, "ticks": False, "domain": False, "labelLimit": 160, "labelOverlap": False,
+        "grid": False, "ticks": False, "domain": False, "labelLimit": 260, "minExtent": room, "labelOverlap": False,
     }  # fmt: skip
     places = {"domain": [count - 0.5, -0.5], "nice": False, "zero": False}
     across = axis("v", x, chart.y_log, padded=True)
