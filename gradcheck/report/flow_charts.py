@@ -210,7 +210,8 @@ def _bars(chart: Chart, named: Named) -> Markup:
     room = 7 * max(map(len, labels.values()), default=0) + 6
     names = {
         "values": list(range(count)), "labelExpr": f"({json.dumps(labels)})[datum.value]", "title": None,
-        "grid": False, "ticks": False, "domain": False, "labelLimit": 260, "minExtent": room, "labelOverlap": False,
+        "grid": False, "ticks": False, "domain": False, "labelLimit": 260, "minExtent": room,
+        "labelOverlap": False,
     }  # fmt: skip
     places = {"domain": [count - 0.5, -0.5], "nice": False, "zero": False}
     across = axis("v", x, chart.y_log, padded=True)
