@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.bench.document import ArithmeticRate, CheckCost
+from gradcheck.bench.document import NOTHING, ArithmeticRate, CheckCost
 from gradcheck.bench.memory import sampled
 from gradcheck.bench.timing import Clock, Settings, Timed, estimate, interleave, ratios
 from gradcheck.records import Array
@@ -26,7 +26,7 @@ SCIPY, NUMDIFFTOOLS = "scipy check_grad", "numdifftools"
 EVERY = "every checker"
 CHECKERS = (OURS, OURS_JACOBIAN, SLOW, FAST, JAX, SCIPY, NUMDIFFTOOLS)
 # A checker that took longer than this at one size is not asked at the next, four times as large.
-_SLOWEST = 3.0
+_SLOWEST = 5.0
 _FORMULAS = ("tanh", "gelu", "softplus")
 _BITS = 128
 Call = Callable[[], Any]
@@ -39,17 +39,23 @@ def costs(
     ends = time.monotonic() + seconds
     absent = torch_bench.absence()
     slow: dict[tuple[str, str], str] = {}
+    warm: set[str] = set()
     for count in inputs:
         for operation in operations:
             if absent or time.monotonic() > ends:
                 why = absent or f"the {seconds:.0f} s for the cost of the suite were over"
                 yield CheckCost(operation, count, EVERY, failed=why)
                 continue
-            yield from _of(operation, count, settings, slow, ends)
+            yield from _of(operation, count, settings, slow, warm, ends)
 
 
 def _of(
-    operation: str, count: int, settings: Settings, slow: dict[tuple[str, str], str], ends: float
+    operation: str,
+    count: int,
+    settings: Settings,
+    slow: dict[tuple[str, str], str],
+    warm: set[str],
+    ends: float,
 ) -> Iterator[CheckCost]:
     x = np.random.default_rng(7).normal(size=count)
     timed: list[tuple[str, Timed, int]] = []
@@ -61,6 +67,10 @@ def _of(
             continue
         try:
             call = _call(checker, operation, x)
+            if checker not in warm:
+                # The first call of all imports and compiles what every later one has.
+                call()
+                warm.add(checker)
             begun = time.perf_counter()
             with sampled() as sizes:
                 call()
@@ -76,7 +86,7 @@ def _of(
     fewest = max(1, min(settings.least, int((ends - time.monotonic()) / sum(first, 1e-9)) - 2))
     found = interleave([each for _, each, _ in timed], replace(settings, least=fewest))
     for (checker, _, peak), samples in zip(timed, found, strict=True):
-        ratio = ratios(samples, found[0])
+        ratio = ratios(samples, found[0]) if timed[0][0] == OURS else NOTHING
         yield CheckCost(operation, count, checker, estimate(samples.data), ratio, peak)
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -33,6 +34,7 @@ from gradcheck.bench.plan import PROFILES, Group, Selection
 from gradcheck.bench.problems import problem
 from gradcheck.bench.running import Request
 from gradcheck.bench.timing import Settings
+from gradcheck.document import CheckRecord, Document, RunInfo
 from gradcheck.formats import FLOAT32, get_format
 from gradcheck.formulas import get_formula
 from gradcheck.subjects import torch_bench
@@ -222,6 +224,24 @@ def test_accuracy_is_that_of_the_verification() -> None:
         ulp, said = accuracy.of(found, Task("gelu", "float32", 64, BACKWARD), lane)
         assert math.isnan(ulp)
         assert said == accuracy.NOT_MEASURED
+
+
+def test_accuracy_is_read_from_the_published_run(tmp_path: Path) -> None:
+    def record(formula: str, compared: int, ulp: float | str) -> CheckRecord:
+        return CheckRecord(
+            f"{formula}/numpy/float32/value", formula, "numpy", "float32", "value", "accurate", compared,
+            "largest found", ulp, 1e-7,
+        )  # fmt: skip
+
+    checks = [record("relu", 100, 0.0), record("gelu", 100, "inf"), record("mish", 0, 0.0)]
+    document = Document(1, RunInfo("2026-01-01", "ci", 0, {}, {}), checks, [], [])
+    (tmp_path / "evidence.json").write_bytes(msgspec.json.encode(document))
+    found, source = accuracy.load(tmp_path)
+    assert found == {
+        ("relu", "numpy", "float32", "value"): (0.0, "accurate"),
+        ("gelu", "numpy", "float32", "value"): (math.inf, "accurate"),
+    }
+    assert source == f"{tmp_path / 'evidence.json'}, 2026-01-01"
 
 
 def test_without_a_verification_no_accuracy_is_known(tmp_path: Path) -> None:
