@@ -213,11 +213,13 @@ def _chapter(out: Console, chapter: Chapter, most: int = 12) -> None:
     """Print a chapter: the rows that are beyond, then those farthest from theory, and its claims."""
     out.print()
     out.print(f"{inert(chapter.title)} ({chapter.seconds:.1f} s)", style="bold")
-    ordered = sorted(chapter.rows, key=lambda row: (row.verdict != "beyond", -abs(row.z or 0.0)))
+    ordered = sorted(
+        chapter.rows, key=lambda row: (row.verdict != "beyond", 0.0 if row.z != row.z else -abs(row.z))
+    )
     kept = {id(row) for row in ordered[:most]}
     rows = [
         (row.name, f"{row.measured:.5g} ± {row.standard_error:.2g}", f"{row.exact:.6g}",
-         "" if row.z != row.z else f"{row.z:+.2f}", row.verdict, 
+         "" if row.z != row.z else f"{row.z:+.2f}", row.verdict,
          "limit" if row.limit else "exact", str(row.seeds))
         for row in chapter.rows if id(row) in kept
     ]  # fmt: skip
