@@ -146,7 +146,7 @@ BEYOND: tuple[Row, ...] = (
         _BORDERS,
         LIMIT,
         _retained,
-        (_conv("relu", 2.0, "zeros", 16, 3), _conv("relu", 2.0, "circular", 16, 3)),
+        (_conv("relu", 2.0, "zeros", 16, 3),),
     ),
     Row(
         "Adam's largest step",
