@@ -154,7 +154,7 @@ def fuss_catalan(factors: int) -> tuple[Array, Array]:
 
 def singular_values(seed: int) -> Part:
     """Pennington et al.: Gaussian products spread their singular values, orthogonal ones keep them at 1."""
-    depths, found, rows = (2, 3, 5, 7), [], []
+    depths, found, rows = (2, 3, 4), [], []
     for depth in depths:
         pair = [
             special.largest_singular(
@@ -162,7 +162,7 @@ def singular_values(seed: int) -> Part:
                 count,
                 seed_of(seed, PLACE, 6, depth, width),
             )
-            for width, count in ((64, 400), (128, 200))
+            for width, count in ((64, 1600), (128, 800))
         ]
         reading = combined(pair, extrapolation(EDGE, 1.0))
         found.append(reading)
