@@ -302,7 +302,7 @@ def _as_before(kind: str, environment: bool = True) -> Iterator[None]:
 
         stack.enter_context(process_as_before(environment))
         if kind == "torch":
-            from gradcheck.subjects.torch_function import as_before
+            from gradcheck.subjects.torch_process import as_before
 
             stack.enter_context(as_before())
         if kind == "jax" and "jax" in sys.modules:

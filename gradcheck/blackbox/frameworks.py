@@ -31,7 +31,7 @@ class TorchSubject:
         watched: bool = True,
     ) -> None:
         from gradcheck.subjects import torch_probes, torch_state
-        from gradcheck.subjects.torch_function import function_of
+        from gradcheck.subjects.torch_arguments import function_of
         from gradcheck.subjects.torch_process import facts
 
         self.function = function_of(f, inputs, keywords, parameters)

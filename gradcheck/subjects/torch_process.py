@@ -69,3 +69,20 @@ def restored() -> Iterator[None]:
         if dict(os.environ) != environment:
             os.environ.clear()
             os.environ.update(environment)
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Leave PyTorch's modes, default type and random state as they were."""
+    import torch
+
+    state, grad = torch.random.get_rng_state(), torch.is_grad_enabled()
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.random.set_rng_state(state)
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
