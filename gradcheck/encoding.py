@@ -6,6 +6,7 @@ counts; the verdict is computed from them each time they are read.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -102,6 +103,26 @@ def loads(text: str, kind: type[_T]) -> _T:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"not a {kind.__name__}: {error}") from None
+
+
+def document_to_json(document: Any, version: int, **derived: Any) -> str:
+    """Return a dataclass as JSON text: its fields, `version` as schema_version, and `derived` beside them."""
+    return dumps({"schema_version": version, **dataclasses.asdict(document), **derived})
+
+
+def document_from_json(text: str | bytes, kind: type[_T], version: int, what: str) -> _T:
+    """Return the dataclass `kind` that was written; `ValueError` for any other text or version.
+
+    `what` says in words what is expected, such as "a document of a benchmark".
+    """
+    try:
+        data = msgspec.json.decode(text)
+        found = data.get("schema_version") if isinstance(data, dict) else None
+        if found != version:
+            raise ValueError(f"expected a document of version {version}, got {found!r}")
+        return msgspec.convert(data, kind, strict=False)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(f"not {what}: {error}") from None
 
 
 def evidence_to_json(evidence: Evidence) -> str:

@@ -5,14 +5,11 @@ A time is in seconds, a size in bytes. What was not measured is NaN, or -1 where
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
-
-from gradcheck.encoding import dumps
+from gradcheck.encoding import document_from_json, document_to_json
 
 SCHEMA_VERSION = 1
 FORWARD, BACKWARD = "forward", "backward"
@@ -218,16 +215,9 @@ class BenchDocument:
 
     def to_json(self) -> str:
         """Return the document as JSON text."""
-        return dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)})
+        return document_to_json(self, SCHEMA_VERSION)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> BenchDocument:
         """Return the document that JSON text holds; `ValueError` for any other text."""
-        try:
-            data = msgspec.json.decode(text)
-            version = data.get("schema_version") if isinstance(data, dict) else None
-            if version != SCHEMA_VERSION:
-                raise ValueError(f"expected a document of version {SCHEMA_VERSION}, got {version!r}")
-            return msgspec.convert(data, cls, strict=False)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise ValueError(f"not a document of a benchmark: {error}") from None
+        return document_from_json(text, cls, SCHEMA_VERSION, "a document of a benchmark")

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from gradcheck.encoding import dumps
+from gradcheck.encoding import document_from_json, document_to_json
 from gradcheck.errors import UsageError, unknown_name
 
 SCHEMA_VERSION = 1
@@ -257,21 +255,13 @@ class FlowDocument:
 
     def to_json(self) -> str:
         """Return the document as JSON text, the counts beside the chapters."""
-        data = dataclasses.asdict(self)
         counts = dataclasses.asdict(self.counts)
-        return dumps({"schema_version": SCHEMA_VERSION, **data, "counts": counts, "headline": self.headline})
+        return document_to_json(self, SCHEMA_VERSION, counts=counts, headline=self.headline)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> FlowDocument:
         """Return the document that JSON text holds; `ValueError` for any other text."""
-        try:
-            data = msgspec.json.decode(text)
-            version = data.get("schema_version") if isinstance(data, dict) else None
-            if version != SCHEMA_VERSION:
-                raise ValueError(f"expected a document of version {SCHEMA_VERSION}, got {version!r}")
-            return msgspec.convert(data, cls, strict=False)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise ValueError(f"not a document of gradient flow: {error}") from None
+        return document_from_json(text, cls, SCHEMA_VERSION, "a document of gradient flow")
 
 
 def count_rows(rows: Iterable[Row]) -> Counts:
