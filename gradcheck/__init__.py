@@ -5,8 +5,9 @@ Every public name is loaded when it is first used, so that importing this packag
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from gradcheck.lazy import load as _load
 
 if TYPE_CHECKING:
     from gradcheck import article, checks, flow, formulas
@@ -77,14 +78,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name, once, and keep the name."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'gradcheck' has no attribute {name!r}")
-    module = importlib.import_module(home)
-    value = module if home == f"gradcheck.{name}" else getattr(module, name)
-    globals()[name] = value
-    return value
+    return _load(name, _HOMES, globals())
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,7 @@ PROPERTIES = sorted((ROOT / "properties").glob("*.py"))
 
 # Lowest first. A module may import from its own layer and from those before it.
 LAYERS = (
-    ("formats", "records", "errors", "inputs", "document", "explain"),
+    ("formats", "records", "errors", "inputs", "document", "explain", "lazy"),
     ("arithmetic",),
     ("formulas",),
     ("oracles", "article", "laws"),
@@ -37,7 +37,7 @@ FRAMEWORKS = {"torch", "jax"}
 # How the names of the only files begin that import each, inside their functions.
 ADAPTERS = {"torch": ("torch", "tensors"), "jax": ("jax",)}
 LIGHT = ("cli", "cli_bench", "terminal", "pytest_plugin", "evidence", "known", "encoding", "files", "report",
-         "document", "records", "errors", "explain", "__init__", "__main__")  # fmt: skip
+         "document", "records", "errors", "explain", "lazy", "__init__", "__main__")  # fmt: skip
 
 
 def layer_of(name: str) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from types import ModuleType
 
 import pytest
 
 import gradcheck
+from gradcheck import flow
 
 HEAVY = ("numpy", "torch", "scipy", "hypothesis", "pytest", "flint", "ml_dtypes", "msgspec", "rich", "jinja2")
 
@@ -32,13 +34,26 @@ def test_every_public_name_exists(name: str) -> None:
     assert getattr(gradcheck, name) is not None
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'gelu'"):
-        gradcheck.gelu  # noqa: B018
+def test_the_list_of_the_study_of_gradients_and_its_homes_agree() -> None:
+    assert flow.__all__ == sorted(set(flow.__all__))
+    assert set(flow.__all__) == set(flow._HOMES)
 
 
-def test_importing_loads_nothing_heavy() -> None:
-    assert loaded_after("import gradcheck").isdisjoint(HEAVY)
+@pytest.mark.parametrize("name", flow.__all__)
+def test_every_public_name_of_the_study_of_gradients_exists_and_is_kept(name: str) -> None:
+    assert getattr(flow, name).__name__ == name
+    assert vars(flow)[name] is getattr(flow, name)
+
+
+@pytest.mark.parametrize("package", [gradcheck, flow], ids=lambda package: package.__name__)
+def test_an_unknown_name_is_an_attribute_error(package: ModuleType) -> None:
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'gelu'"):
+        package.gelu  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["gradcheck", "gradcheck.flow"])
+def test_importing_loads_nothing_heavy(name: str) -> None:
+    assert loaded_after(f"import {name}").isdisjoint(HEAVY)
 
 
 def test_the_version_is_that_of_the_metadata() -> None:

@@ -5,8 +5,9 @@ Every public name is loaded when it is first used.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from gradcheck.lazy import load as _load
 
 if TYPE_CHECKING:
     from gradcheck.flow.comparison import Comparison, compare
@@ -67,13 +68,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name, once, and keep the name."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'gradcheck.flow' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+    return _load(name, _HOMES, globals())
 
 
 def __dir__() -> list[str]:
