@@ -129,9 +129,9 @@ def measure(
         if example_input is not None or loss is not None:
             raise UsageError("a Network draws its own inputs and cotangent: leave example_input and loss out")
         return measure_network(build, seeds, seed, whole=whole, loss_scale=loss_scale)
-    from gradcheck.flow.modules import measure_module
+    from gradcheck.flow.modules import gather, measured
 
-    return measure_module(build, example_input, seeds, loss, seed=seed, loss_scale=loss_scale)
+    return measured(gather(build, example_input, seeds, loss, seed=seed, loss_scale=loss_scale))
 
 
 def measure_network(

@@ -37,19 +37,6 @@ class Gathered:
         )
 
 
-def measure_module(
-    build: Any,
-    example: Any,
-    seeds: int,
-    loss: Callable[..., Any] | None,
-    *,
-    seed: int = 0,
-    loss_scale: float = 1.0,
-) -> Measurement:
-    """Measure what `build(seed)` makes; see `gradcheck.flow.measure`."""
-    return measured(gather(build, example, seeds, loss, seed=seed, loss_scale=loss_scale))
-
-
 def gather(
     build: Any,
     example: Any,
@@ -59,7 +46,10 @@ def gather(
     seed: int = 0,
     loss_scale: float = 1.0,
 ) -> Gathered:
-    """Return what the hooks saw of `seeds` networks, or of one module under as many cotangents."""
+    """Return what the hooks saw of `seeds` networks, or of one module under as many cotangents.
+
+    See `gradcheck.flow.measure` for the arguments; `measured` makes a measurement of what is returned.
+    """
     flow, _ = torch_parts()
     from gradcheck.subjects import torch_dependence
 

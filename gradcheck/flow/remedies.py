@@ -9,7 +9,7 @@ from typing import Any
 
 from gradcheck.errors import UsageError
 from gradcheck.flow.measuring import Measurement
-from gradcheck.flow.modules import measure_module, torch_parts
+from gradcheck.flow.modules import gather, measured, torch_parts
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def try_remedies(
     done = []
     for kind, changes, change in _known(remedies):
         try:
-            found = measure_module(_changed(flow, build, change), example, seeds, loss, seed=seed)
+            found = measured(gather(_changed(flow, build, change), example, seeds, loss, seed=seed))
         except UsageError as error:
             done.append(Remedy(kind, changes, None, str(error)))
         else:
