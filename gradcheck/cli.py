@@ -295,9 +295,9 @@ def flow(target: str | None, seed: int, out: Path | None, as_json: bool, quiet: 
 @click.argument("code")
 def explain(code: str) -> int:
     """Say what the code of a finding means and what to do about it."""
-    from gradcheck.explain import explain as explanation
+    from gradcheck import catalogue
 
-    click.echo(str(explanation(code.upper())), nl=False)
+    click.echo(str(catalogue.explanation(code.upper())), nl=False)
     return OK
 
 
@@ -308,7 +308,7 @@ LISTS = ("formulas", "subjects", "checks", "claims", "formats", "codes")
 @click.argument("what", type=click.Choice(LISTS))
 def list_(what: str) -> int:
     """List what there is."""
-    from gradcheck.runner import catalogue
+    from gradcheck import catalogue
 
     terminal.names(terminal.console(), catalogue.names(what))
     return OK

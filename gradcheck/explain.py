@@ -5,7 +5,7 @@ The registry is closed. A code is part of a finding's id, so a code is never giv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradcheck.errors import UsageError, unknown_name
@@ -550,13 +550,13 @@ _BY_BREACH = (
 _SEMANTIC = ("nan", "infinity", "zero sign")
 
 
-def explain(code: str) -> Explanation:
-    """Return what `code` means; an unknown code is a `UsageError` that offers the closest ones."""
+def explain(code: str, among: Sequence[Explanation] = CODES) -> Explanation:
+    """Return what `code` means; one that is not `among` the known is a `UsageError` with the closest ones."""
     wanted = code.strip().upper()
-    for explanation in CODES:
+    for explanation in among:
         if explanation.code == wanted:
             return explanation
-    raise unknown_name("code", code, (explanation.code for explanation in CODES))
+    raise unknown_name("code", code, (explanation.code for explanation in among))
 
 
 def code_for(check: str, verdict: Verdict, breaches: Mapping[str, int]) -> str:

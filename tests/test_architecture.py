@@ -25,7 +25,7 @@ LAYERS = (
     ("flow",),
     ("bench",),
     ("report",),
-    ("cli", "cli_bench", "terminal", "pytest_plugin", "__main__"),
+    ("cli", "cli_bench", "catalogue", "terminal", "pytest_plugin", "__main__"),
 )
 # Each exception to the order, with its reason.
 DESPITE = {
@@ -36,8 +36,9 @@ DESPITE = {
 FRAMEWORKS = {"torch", "jax"}
 # How the names of the only files begin that import each, inside their functions.
 ADAPTERS = {"torch": ("torch", "tensors"), "jax": ("jax",)}
-LIGHT = ("cli", "cli_bench", "terminal", "pytest_plugin", "evidence", "known", "encoding", "files", "report",
-         "document", "records", "errors", "explain", "lazy", "__init__", "__main__")  # fmt: skip
+LIGHT = ("cli", "cli_bench", "catalogue", "terminal", "pytest_plugin", "evidence", "known", "encoding",
+         "files", "report", "document", "records", "errors", "explain", "lazy", "__init__",
+         "__main__")  # fmt: skip
 
 
 def layer_of(name: str) -> int:

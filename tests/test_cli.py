@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from gradcheck import cli, terminal
+from gradcheck import catalogue, cli, terminal
 from gradcheck.document import RunInfo
 from gradcheck.evidence import Store
+from gradcheck.explain import CODES, Explanation
+from gradcheck.flow.codes import FLOW_CODES
 from gradcheck.records import Cell, Evidence, Finding, Worst
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -103,6 +105,18 @@ def test_every_list_can_be_printed(called: Call, what: str) -> None:
     assert done.stdout.strip()
 
 
+@pytest.mark.parametrize("explanation", (*CODES, *FLOW_CODES), ids=lambda explanation: explanation.code)
+def test_every_code_of_formulas_and_of_gradients_is_explained(called: Call, explanation: Explanation) -> None:
+    done = called("explain", explanation.code.lower())
+    assert (done.returncode, done.stdout) == (0, str(explanation))
+
+
+def test_the_codes_of_formulas_and_of_gradients_are_listed_once_each() -> None:
+    every = [*CODES, *FLOW_CODES]
+    assert catalogue.names("codes") == {each.code: each.summary for each in every}
+    assert len({each.code for each in every}) == len(every)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -118,6 +132,7 @@ def test_every_list_can_be_printed(called: Call, what: str) -> None:
         (("verify", "--claims", "no/such.py"), ["no/such.py", "No such file"]),
         (("verify", "--known", "no/such.toml"), ["no/such.toml"]),
         (("explain", "VALUE-WRON"), ["'VALUE-WRONG'"]),
+        (("explain", "flow-deaf"), ["'FLOW-DEAD'"]),
         (("list", "formula"), ["formulas"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

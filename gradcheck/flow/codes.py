@@ -5,8 +5,7 @@ A closed list, in the form of `gradcheck.explain`. A code is never given a secon
 
 from __future__ import annotations
 
-from gradcheck.errors import unknown_name
-from gradcheck.explain import Explanation
+from gradcheck.explain import Explanation, explain
 
 _HOOKS = "Hooks on the tensors of a copy of the model kept the gradient of every layer's output."
 _DRAWN = "Networks were drawn, run forward and backward in float64, and ln ‖g‖² of every layer was kept."
@@ -169,8 +168,4 @@ FLOW_CODES: tuple[Explanation, ...] = (
 
 def explain_flow(code: str) -> Explanation:
     """Return what a code of a gradient finding means; an unknown one is a `UsageError` with the closest."""
-    wanted = code.strip().upper()
-    for explanation in FLOW_CODES:
-        if explanation.code == wanted:
-            return explanation
-    raise unknown_name("code", code, (explanation.code for explanation in FLOW_CODES))
+    return explain(code, FLOW_CODES)

@@ -1,10 +1,14 @@
-"""The names that a run can be asked for, with a sentence each."""
+"""The names that the command line can be asked for, with a sentence each, and what a code means."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from gradcheck.errors import unknown_name
+
+if TYPE_CHECKING:
+    from gradcheck.explain import Explanation
 
 
 def _formulas() -> dict[str, str]:
@@ -52,9 +56,14 @@ def _formats() -> dict[str, str]:
 
 
 def _codes() -> dict[str, str]:
-    from gradcheck.explain import CODES
+    return {explanation.code: explanation.summary for explanation in _explanations()}
 
-    return {explanation.code: explanation.summary for explanation in CODES}
+
+def _explanations() -> tuple[Explanation, ...]:
+    from gradcheck.explain import CODES
+    from gradcheck.flow.codes import FLOW_CODES
+
+    return (*CODES, *FLOW_CODES)
 
 
 _LISTS: Mapping[str, Callable[[], dict[str, str]]] = {
@@ -72,3 +81,10 @@ def names(what: str) -> dict[str, str]:
     if what not in _LISTS:
         raise unknown_name("list", what, _LISTS)
     return _LISTS[what]()
+
+
+def explanation(code: str) -> Explanation:
+    """Return what a code means, of a formula's or a gradient's finding; `UsageError` for any other code."""
+    from gradcheck.explain import explain
+
+    return explain(code, _explanations())
