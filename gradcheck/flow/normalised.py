@@ -14,7 +14,7 @@ from gradcheck.flow.laws import LogLaw, linear_layer_norm, linear_rms_norm, rect
 from gradcheck.flow.moments import flat_share, moments
 from gradcheck.flow.plain import unit_spread
 from gradcheck.flow.prediction import Prediction
-from gradcheck.flow.setting import Setting
+from gradcheck.flow.setting import GAUSSIAN_BIASES, Setting
 from gradcheck.flow.settling import STAYS
 
 YANG = "Yang, Pennington, Rao, Sohl-Dickstein & Schoenholz, arXiv:1902.08129, 2019"
@@ -66,6 +66,8 @@ def _over_the_features(setting: Setting) -> Prediction:
     law = _law_of_features(setting)
     if law is None:
         said.append("wide layers: what is normalised is Gaussian")
+        if setting.bias_variance:
+            said.append(GAUSSIAN_BIASES)
     else:
         said.append("Gaussian weights without biases; one input")
         factor = law.mean

@@ -11,7 +11,7 @@ from gradcheck.flow.activations import Activation
 from gradcheck.flow.laws import LogLaw, gaussian, orthogonal
 from gradcheck.flow.moments import Moments, flat_share, moments
 from gradcheck.flow.prediction import Prediction
-from gradcheck.flow.setting import Setting
+from gradcheck.flow.setting import GAUSSIAN_BIASES, Setting
 from gradcheck.flow.settling import GROWS, OSCILLATES, VANISHES, settle, variance_path
 
 Float64Array = NDArray[np.float64]
@@ -157,6 +157,8 @@ def _assumptions(setting: Setting, outcome: str, homogeneous: bool, finite: bool
     else:
         said.append("wide layers: pre-activations are Gaussian, and weights backward are as if drawn anew")
         said.append(f"layers far enough from the input: the variance of pre-activations {outcome}")
+        if setting.bias_variance:
+            said.append(GAUSSIAN_BIASES)
     if setting.weights == "orthogonal":
         said.append(_ORTHOGONAL)
     if finite and setting.weights == "uniform":

@@ -88,14 +88,15 @@ def predict(
     """Return what theory says of the gradients of a network of equal layers.
 
     `activation` is a name of the catalogue, "linear", or a callable over float64 arrays; `options` are
-    passed to it. `weight_variance` is σ_w² = fan_in · Var w (2 by default), `bias_variance` σ_b² = Var b;
-    `init` is the name of a rule that says both ("torch", "kaiming", "xavier", "lecun", "orthogonal", or
-    of the catalogue's initializers), and `gain` multiplies the weights. `weights`: "gaussian", "uniform"
-    or "orthogonal". `width` is the number of units; without it the limit of wide layers is meant. `norm`:
-    None, "batch" (over `batch` inputs; without it, over many), "layer" or "rms", before the activation.
-    `keep` is 1 - the dropout rate. `residual` is the scale s of h + s V φ(norm(W h + b)), as a number or
-    "1", "1/sqrt(L)", "1/L". `depth` is needed where factors differ between blocks, and adds the factor of
-    every layer. `input_variance` is the mean square of the input's entries.
+    passed to it. `weight_variance` is σ_w² = fan_in · Var w (2 by default), `bias_variance` σ_b² = Var b,
+    of biases that are taken as Gaussian; `init` is the name of a rule that says both ("torch", "kaiming",
+    "xavier", "lecun", "orthogonal", or of the catalogue's initializers), and `gain` multiplies the weights.
+    `weights`: "gaussian", "uniform" or "orthogonal". `width` is the number of units; without it the limit
+    of wide layers is meant. `norm`: None, "batch" (over `batch` inputs; without it, over many), "layer" or
+    "rms", before the activation. `keep` is 1 - the dropout rate. `residual` is the scale s of
+    h + s V φ(norm(W h + b)), as a number or "1", "1/sqrt(L)", "1/L". `depth` is needed where factors differ
+    between blocks, and adds the factor of every layer. `input_variance` is the mean square of the input's
+    entries.
 
     Raises `UsageError` for what cannot be predicted, with what to change.
     """

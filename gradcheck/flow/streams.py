@@ -14,7 +14,7 @@ from gradcheck.errors import UsageError
 from gradcheck.flow.laws import LogLaw, residual_block
 from gradcheck.flow.moments import moments
 from gradcheck.flow.prediction import Prediction
-from gradcheck.flow.setting import Setting
+from gradcheck.flow.setting import GAUSSIAN_BIASES, Setting
 from gradcheck.flow.settling import GROWS
 
 SOURCE = "Yang & Schoenholz, arXiv:1712.08969, 2017; Zhang, Dauphin & Ma, arXiv:1901.09321, 2019"
@@ -97,6 +97,8 @@ def _by_depth(setting: Setting) -> Prediction:
     said = ["wide layers: pre-activations are Gaussian, and the mean over the blocks is a geometric one"]
     if setting.norm == "batch":
         said.append("many inputs: B → ∞")
+    elif setting.bias_variance:
+        said.append(GAUSSIAN_BIASES)
     if setting.norm:
         said.append("the spread that the norm adds at a finite width is left out")
         spread = math.nan if setting.width else 0.0

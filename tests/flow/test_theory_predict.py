@@ -16,8 +16,9 @@ from gradcheck.flow.critical import critical_line, framework_defaults, gains
 from gradcheck.flow.moments import moments
 from gradcheck.flow.network import Network
 from gradcheck.flow.prediction import predict_network
-from gradcheck.flow.setting import initial
+from gradcheck.flow.setting import GAUSSIAN_BIASES, initial
 from gradcheck.flow.settling import settle
+from gradcheck.flow.study.frameworks import default_factor
 
 
 @pytest.mark.parametrize("name", ["linear", *sorted(activation_formulas())])
@@ -173,6 +174,24 @@ def test_assumptions_and_sources_are_said() -> None:
         assert isinstance(said, Prediction)
         assert said.assumptions and "arXiv" in said.source
     assert any("jumps at 0.0" in text for text in predict(np.sign).assumptions)
+
+
+def test_gaussian_biases_are_an_assumption_where_their_law_matters() -> None:
+    kinds: tuple[dict[str, Any], ...] = ({}, {"norm": "layer"}, {"residual": 1.0, "depth": 8})
+    for more in kinds:
+        assert GAUSSIAN_BIASES in predict("tanh", 1.0, 0.1, **more).assumptions
+        assert GAUSSIAN_BIASES not in predict("tanh", 1.0, **more).assumptions
+    assert GAUSSIAN_BIASES not in predict("relu", 1.0, 0.1).assumptions
+    assert GAUSSIAN_BIASES not in predict("gelu", 1.0, 0.1, norm="batch").assumptions
+    assert GAUSSIAN_BIASES not in predict("tanh", 1.0, 0.1, norm="batch", residual=1.0, depth=8).assumptions
+
+
+def test_uniform_biases_move_the_factor_by_what_the_assumption_says() -> None:
+    defaults = framework_defaults(128)
+    off = {n: p.factor / default_factor(n, 1 / 384) - 1 for n, p in defaults.items() if p.factor > 0}
+    assert off.pop("softsign") == pytest.approx(0.009, abs=5e-4)
+    assert 1e-3 < max(map(abs, off.values())) < 2e-3
+    assert "0.9 % for softsign with 128 inputs, by 0.2 % at most" in GAUSSIAN_BIASES
 
 
 def test_a_prediction_costs_milliseconds() -> None:
