@@ -204,7 +204,8 @@ def summarise_flow(
             for chapter in document.chapters:
                 _chapter(out, chapter)
             counts = document.counts
-            out.print(f"chance that one row or more of {counts.rows} is beyond: {counts.chance:.2g}")
+            of = f"{counts.normal} judged by |z|"
+            out.print(f"chance that one row or more of the {of} is beyond: {counts.chance:.2g}")
     if page is not None:
         out.print(f"page: {inert(page)}")
 

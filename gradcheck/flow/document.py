@@ -24,6 +24,8 @@ KINDS = ("line", "points", "bars", "histogram", "heat")
 MARKS = ("", "line", "points", "bars")
 # How many standard errors a measured number may lie from the exact one.
 STANDARD_ERRORS = 4.0
+# What is judged and is no draw of a normal number.
+LEFT_OUT = "bounds, shares of verdicts, runs in a format, and what involves no chance"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Row:
 
     `exact_error` bounds the error of `exact`. `z` is the distance in standard errors, NaN where it is not
     judged. `limit` says that theory holds for wide layers only, so that `measured` was extrapolated from two
-    widths (`note` says which). `seeds` is how many random networks it rests on, `source` who derived it. Make
+    widths (`note` says which). `seeds` is how many random networks it rests on, `source` who derived it.
+    `normal` says that z is a draw of a normal number where theory is true; it is none for `LEFT_OUT`. Make
     one with `judged`.
     """
 
@@ -47,6 +50,7 @@ class Row:
     seeds: int
     source: str
     note: str = ""
+    normal: bool = True
 
     def __post_init__(self) -> None:
         _known("verdict of a row", self.verdict, ROW_VERDICTS)
@@ -64,10 +68,12 @@ def judged(
     source: str,
     note: str = "",
     judge: bool = True,
+    normal: bool = True,
 ) -> Row:
     """Return the row whose verdict is |measured - exact| <= 4 standard errors + exact_error.
 
     What is not a number is beyond. With `judge` False the row is shown and not judged: say in `note` why.
+    With `normal` False it counts as judged, but not for the chance of a miss.
     """
     if not judge:
         return Row(
@@ -82,13 +88,16 @@ def judged(
             seeds,
             source,
             note,
+            normal,
         )
     away = max(abs(measured - exact) - exact_error, 0.0) if math.isfinite(measured - exact) else math.nan
     sign = -1.0 if measured < exact else 1.0
     z = sign * (away / standard_error if standard_error > 0 else 0.0 if away == 0 else math.inf)
     z = math.nan if math.isnan(away) or math.isnan(standard_error) else z
     verdict = WITHIN if abs(z) <= STANDARD_ERRORS else BEYOND
-    return Row(name, measured, standard_error, exact, exact_error, z, verdict, limit, seeds, source, note)
+    return Row(
+        name, measured, standard_error, exact, exact_error, z, verdict, limit, seeds, source, note, normal
+    )
 
 
 @dataclass(frozen=True)
@@ -218,11 +227,16 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many rows were judged, how many lie beyond, and how probable a miss or more is by chance."""
+    """How many rows were judged, how many lie beyond, and how probable a miss or more is by chance.
+
+    `normal` is how many of the judged rows have a z that is a normal number: `chance` is that of one or more
+    of these beyond four deviations. `LEFT_OUT` are in `rows` and `misses` alone.
+    """
 
     rows: int
     misses: int
     chance: float
+    normal: int
 
 
 @dataclass(frozen=True)
@@ -240,7 +254,7 @@ class FlowDocument:
 
     @property
     def counts(self) -> Counts:
-        """Over all chapters; chance is that of a normal number beyond four deviations, once or more."""
+        """The counts over the rows of all chapters."""
         return count_rows(row for chapter in self.chapters for row in chapter.rows)
 
     @property
@@ -265,11 +279,12 @@ class FlowDocument:
 
 
 def count_rows(rows: Iterable[Row]) -> Counts:
-    """Return the counts of rows: those judged, those beyond, and the chance of a miss among as many."""
-    verdicts = [row.verdict for row in rows if row.verdict != NOT_JUDGED]
+    """Return the counts of rows: judged, beyond, and the chance of a miss among those judged by |z|."""
+    counted = [row for row in rows if row.verdict != NOT_JUDGED]
+    normal = sum(row.normal for row in counted)
     one = math.erfc(STANDARD_ERRORS / math.sqrt(2.0))
-    chance = -math.expm1(len(verdicts) * math.log1p(-one))
-    return Counts(len(verdicts), sum(verdict == BEYOND for verdict in verdicts), chance)
+    chance = -math.expm1(normal * math.log1p(-one))
+    return Counts(len(counted), sum(row.verdict == BEYOND for row in counted), chance, normal)
 
 
 def _known(kind: str, name: Any, known: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from gradcheck.files import write_atomically
 from gradcheck.flow.document import (
     BEYOND,
+    LEFT_OUT,
     NOT_JUDGED,
     QUALIFIED,
     REFUTED,
@@ -21,6 +22,7 @@ from gradcheck.flow.document import (
     Chapter,
     Chart,
     Claim,
+    Counts,
     FlowDocument,
     Number,
     Row,
@@ -198,9 +200,21 @@ def _sentence(document: FlowDocument) -> str:
         )
     return (
         f"{plural(counts.rows, 'number')} of theory {'was' if counts.rows == 1 else 'were'} measured on "
-        f"random networks. By chance alone, one or more of as many would lie beyond 4 standard errors with "
-        f"probability {figure(counts.chance, 2)}. A row that holds for wide layers only is extrapolated from "
+        f"random networks. {_chance(counts)} A row that holds for wide layers only is extrapolated from "
         "two widths."
+    )
+
+
+def _chance(counts: Counts) -> str:
+    """Return the chance of a miss in words, with what is left out of it."""
+    others = counts.rows - counts.normal
+    if not counts.normal:
+        return f"None of them is judged by |z|, so none is beyond by chance: they are {LEFT_OUT}."
+    which = f"the {count(counts.normal)} judged by |z|" if others else "as many"
+    apart = f"; the other {count(others)} ({LEFT_OUT}) are left out of that number" if others else ""
+    return (
+        f"By chance alone, one or more of {which} would lie beyond 4 standard errors with probability "
+        f"{figure(counts.chance, 2)}{apart}."
     )
 
 

@@ -115,6 +115,18 @@ def test_the_chance_of_a_miss_is_that_of_normal_numbers() -> None:
     assert count_rows([row] * 1000).chance == pytest.approx(1 - (1 - 6.3342484e-5) ** 1000, rel=1e-7)
 
 
+def test_what_is_no_normal_number_is_judged_and_left_out_of_the_chance() -> None:
+    normal = judged("a", 1.0, 0.1, 1.0, seeds=1, source="s")
+    bound = judged("b", 2.0, 0.0, 1.0, seeds=1, source="s", normal=False)
+    share = judged("c", 0.0, 0.0, 0.0, seeds=1, source="s", normal=False)
+    counts = count_rows([normal, bound, share])
+    assert (counts.rows, counts.misses, counts.normal) == (3, 1, 1)
+    assert counts.chance == count_rows([normal]).chance
+    assert count_rows([bound, share]).chance == 0
+    made = document(Chapter("i", "t", rows=(normal, bound)))
+    assert FlowDocument.from_json(made.to_json()).counts == made.counts
+
+
 def test_shapes_that_do_not_fit_are_refused_with_what_came() -> None:
     with pytest.raises(UsageError, match="one length"):
         Series("s", (1.0,), (1.0, 2.0))

@@ -25,6 +25,7 @@ from gradcheck.flow.study import (
 )
 from gradcheck.flow.study import plans as planning
 from gradcheck.flow.study.acceptance import cases
+from gradcheck.flow.study.at_once import chapters_at_once
 from gradcheck.flow.study.literature import measured_row
 from gradcheck.flow.study.plans import extrapolation, needed, sizes
 from gradcheck.flow.study.readings import Reading, combined, judged_log
@@ -67,6 +68,33 @@ def test_a_factor_that_is_off_by_two_percent_is_beyond(
 def test_what_is_no_number_is_beyond() -> None:
     for value in (math.nan, 0.0, -1.0):
         assert judged_log("x", Reading(value, 0.001, 10), 1.0, source="").verdict == BEYOND
+
+
+@pytest.mark.parametrize(("value", "exact", "logarithm"), [(1e-3, 1e-3, False), (0.0, 0.0, True)])
+def test_what_is_the_same_for_all_networks_involves_no_chance(
+    value: float, exact: float, logarithm: bool
+) -> None:
+    for error, normal in ((0.0, False), (1e-18, False), (1e-9, True), (math.nan, True)):
+        row = judged_log("x", Reading(value, error, 10), exact, logarithm=logarithm, source="")
+        assert row.normal is normal
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("depth scale", True),
+        ("dead network", True),
+        ("Jacobian's norm", False),
+        ("Adam's largest step", False),
+        ("clipping by the global norm", False),
+        ("orthogonal, linear: factor", False),
+        ("orthogonal, linear: log_variance", False),
+    ],
+)
+def test_bounds_and_what_involves_no_chance_are_told_from_normal_numbers(name: str, normal: bool) -> None:
+    rows = measured_rows(of_name(name), SEED)
+    assert {row.normal for row in rows} == {normal}
+    assert {row.verdict for row in rows} == {WITHIN}
 
 
 def test_shares_of_an_extrapolation_cancel_the_error_and_add_up() -> None:
@@ -117,7 +145,8 @@ def test_uniform_biases_move_the_factor_of_an_activation_with_a_cusp() -> None:
 
 def test_a_format_is_run_and_its_limit_found() -> None:
     p = frameworks.framework_defaults(frameworks.WIDTH)["gelu"]
-    assert frameworks.format_row("gelu", "float16", SEED, p, networks=4).verdict == WITHIN
+    row = frameworks.format_row("gelu", "float16", SEED, p, networks=4)
+    assert row.verdict == WITHIN and not row.normal
     slower = replace(p, log_mean=p.log_mean * 0.7)
     assert frameworks.format_row("gelu", "float16", SEED, slower, networks=4).verdict == BEYOND
 
@@ -225,7 +254,8 @@ def test_the_acceptance_table_holds_what_must_be_told_apart() -> None:
     for place, case in enumerate(table):
         if case.network.width <= 64 or case.network.depth <= 12:
             found = _measured(case, place, SEED, 2)
-            assert _row(case, found).verdict == WITHIN
+            row = _row(case, found)
+            assert row.verdict == WITHIN and not row.normal
             # A case that must never be called what it is called lies beyond.
             assert _row(replace(case, never=(found[0].verdict,)), found).verdict == BEYOND
 
@@ -246,3 +276,17 @@ def test_the_report_lists_the_claims_that_the_study_decided() -> None:
         ("wrong", REFUTED, "C02"),
     ]
     assert decided(None) == ()
+
+
+@pytest.mark.slow
+def test_chapters_of_several_processes_are_those_of_one():
+    said: list[str] = []
+    both = chapters_at_once(3, ("health", "article"), said.append, 2)
+    assert [chapter.id for chapter in both] == ["article", "health"]
+    (alone,) = chapters(3, only="article")
+    assert [(c.id, c.verdict, c.numbers) for c in both[0].claims] == [
+        (c.id, c.verdict, c.numbers) for c in alone.claims
+    ]
+    assert any("health" in text for text in said)
+    with pytest.raises(UsageError, match="health"):
+        chapters_at_once(3, ("healthy",), said.append, 2)

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 from gradcheck import report
 from gradcheck.document import Document
 from gradcheck.errors import StorageError
-from gradcheck.flow.document import Chapter, Chart, Claim, FlowDocument, Number, Series, Table, judged
+from gradcheck.flow.document import (
+    LEFT_OUT,
+    Chapter,
+    Chart,
+    Claim,
+    FlowDocument,
+    Number,
+    Series,
+    Table,
+    judged,
+)
 from gradcheck.report import flow, heat
 from gradcheck.report.flow_charts import axis, decade_ticks
 from gradcheck.report.text import with_error
@@ -154,6 +164,22 @@ def test_every_number_stands_with_its_error_and_its_networks(page: str) -> None:
         assert text in words
     assert "1 of 2 measured numbers lie beyond 4 standard errors of theory" in words
     assert "chance of a miss" in words
+
+
+def test_the_chance_of_a_miss_says_what_it_leaves_out() -> None:
+    def said(*normal: bool) -> str:
+        rows = tuple(judged("r", 1.0, 0.1, 1.0, seeds=1, source="s", normal=each) for each in normal)
+        made = FlowDocument("", 0.0, {}, {}, (Chapter("i", "t", rows=rows),))
+        return " ".join(" ".join(Reader(flow.render(made)).words).split())
+
+    assert LEFT_OUT not in said(True, True)
+    assert "one or more of as many would lie" in said(True, True)
+    mixed = said(True, False, False)
+    assert "one or more of the 1 judged by |z| would lie" in mixed
+    assert "with probability 6.3×10⁻⁵; the other 2" in mixed
+    assert f"the other 2 ({LEFT_OUT}) are left out of that number" in mixed
+    assert f"None of them is judged by |z|, so none is beyond by chance: they are {LEFT_OUT}." in said(False)
+    assert "probability" not in said(False)
 
 
 def test_a_document_without_chapters_is_a_page() -> None:

@@ -75,7 +75,9 @@ def _row(case: Case, found: list[Measurement]) -> Row:
     never = " or ".join(verdict.value for verdict in case.never)
     note = f"share of {len(found)} measurements called {never}"
     count = sum(m.seeds for m in found)
-    return judged(case.name, wrong, 0.0, 0.0, seeds=count, source="span of ‖g‖, decades", note=note)
+    return judged(
+        case.name, wrong, 0.0, 0.0, seeds=count, source="span of ‖g‖, decades", note=note, normal=False
+    )
 
 
 def _line(case: Case, found: list[Measurement]) -> tuple[str, ...]:

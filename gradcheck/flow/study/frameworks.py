@@ -56,6 +56,7 @@ def format_row(activation: str, format: str, seed: int, p: Prediction, networks:
         seeds=run.networks,
         source="gradcheck.flow.format_depth",
         note=f"run in {format} at width {WIDTH} to depth {run.ran}; one layer and four predicted deviations",
+        normal=False,
     )
 
 

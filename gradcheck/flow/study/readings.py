@@ -137,9 +137,13 @@ def judged_log(
 ) -> Row:
     """Return the row that is judged by z = ln(measured/exact)/(error of ln measured).
 
-    `logarithm` says that the number is a logarithm already, `exact` 0 that there is none to take.
+    `logarithm` says that the number is a logarithm already, `exact` 0 that there is none to take. A reading
+    that is the same for all networks, but for rounding, is judged and involves no chance.
     """
-    if logarithm or exact == 0:
+    absolute = logarithm or exact == 0
+    rounded = reading.error <= ROUNDING * (1.0 if absolute else abs(reading.value))
+    more["normal"] = more.get("normal", True) and not rounded
+    if absolute:
         error = math.hypot(reading.error, ROUNDING)
         return judged(name, reading.value, error, exact, exact_error, seeds=reading.networks, **more)
     if not reading.value > 0:

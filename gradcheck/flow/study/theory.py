@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradcheck.flow.activations import get_activation
-from gradcheck.flow.document import Chapter, Row, count_rows, judged
+from gradcheck.flow.document import LEFT_OUT, Chapter, Row, count_rows, judged
 from gradcheck.flow.moments import moments
 from gradcheck.flow.network import Network
 from gradcheck.flow.plain import unit_spread
@@ -247,13 +247,17 @@ def _bound(task: Task, seed: int) -> Row:
         exact = law.expected(recipe)
         got = special.worst_adam_step(**recipe.arguments)
         note = f"{law.says}; attained by gradients that grow by β₂/β₁ a step"
-        return judged_log(name, Reading(got, 0.0, 0), exact, 2.0**-40 * exact, source=law.source, note=note)
+        allowed = 2.0**-40 * exact
+        return judged_log(
+            name, Reading(got, 0.0, 0), exact, allowed, source=law.source, note=note, normal=False
+        )
     network = Network(**recipe.network)
     ratios = special.bound_ratios(network, BOUNDED, seed, largest_slope(network.activation))
     worst = float(np.max(ratios))
     note = f"{law.says}; the largest share of the bound that a network reached, 1 or less"
     # A bound is kept by every network or it is none: no standard error enters.
-    row = judged(name, worst, 0.0, 1.0, max(0.0, 1.0 - worst), seeds=BOUNDED, source=law.source, note=note)
+    allowed = max(0.0, 1.0 - worst)
+    row = judged(name, worst, 0.0, 1.0, allowed, seeds=BOUNDED, source=law.source, note=note, normal=False)
     return row if worst <= 1 else replace(row, z=math.inf)
 
 
@@ -270,9 +274,9 @@ def theory_chapter(seed: int, say: Say | None = None) -> Chapter:
     paragraphs = (
         f"{counts.rows} numbers of {len(THEORY)} results, measured on random networks and judged in log "
         "space: "
-        f"{counts.misses} beyond 4 standard errors, largest |z| {heaviest:.2f}. If all results are true, a "
-        f"normal number lies beyond in one of {counts.rows} rows with probability {counts.chance:.2g} "
-        f"({counts.rows} × 6.3e-5).",
+        f"{counts.misses} beyond 4 standard errors, largest |z| {heaviest:.2f}. If all results are true, one "
+        f"or more of the {counts.normal} rows whose z is a normal number lie beyond with probability "
+        f"{counts.chance:.2g} ({counts.normal} × 6.3e-5); {LEFT_OUT} are left out of it.",
         f"The largest relative standard error is {max(relative):.2%}; at most {LARGEST_ERROR:.1%} is wanted. "
         "Networks are counted by S = v/(L d²): v the variance of ln ‖g‖² that a layer adds (5/n for ReLU, "
         "2/n "
