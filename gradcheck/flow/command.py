@@ -136,9 +136,10 @@ Work = tuple[Sequence[Chapter], str, bool]
 
 
 def _study(target: str, given: Mapping[str, Any], seed: int, say: Say) -> Work:
-    from gradcheck.flow.study import chapters
+    from gradcheck.flow.study.at_once import chapters_at_once
+    from gradcheck.runner import environment
 
-    return tuple(chapters(seed, only=given.get("only") or None, say=say)), "", False
+    return chapters_at_once(seed, given.get("only") or None, say, environment.cores()), "", False
 
 
 def _network(target: str, given: Mapping[str, Any], seed: int, say: Say) -> Work:

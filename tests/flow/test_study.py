@@ -284,9 +284,7 @@ def test_chapters_of_several_processes_are_those_of_one():
     both = chapters_at_once(3, ("health", "article"), said.append, 2)
     assert [chapter.id for chapter in both] == ["article", "health"]
     (alone,) = chapters(3, only="article")
-    assert [(c.id, c.verdict, c.numbers) for c in both[0].claims] == [
-        (c.id, c.verdict, c.numbers) for c in alone.claims
-    ]
+    assert repr(both[0].claims) == repr(alone.claims)
     assert any("health" in text for text in said)
     with pytest.raises(UsageError, match="health"):
         chapters_at_once(3, ("healthy",), said.append, 2)
