@@ -192,9 +192,9 @@ def made_study(exact: float) -> Callable[..., Iterator[Chapter]]:
 def test_the_study_exits_with_1_if_a_row_is_beyond(
     called: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exact: float, code: int
 ) -> None:
-    from gradcheck.flow import study
+    from gradcheck.flow.study import at_once
 
-    monkeypatch.setattr(study, "chapters", made_study(exact))
+    monkeypatch.setattr(at_once, "chapters", made_study(exact))
     found, out, err = called("--only", "theory", "--seed", "1")
     assert found == code
     assert "made of ('theory',)" in out and "a number" in out and "1 ± 0.1" in out

@@ -24,7 +24,7 @@ def chapters_at_once(seed: int, only: Iterable[str] | None, say: Say, processes:
     `only` and `say` are those of `chapters`; what an error in a process was, is raised here.
     """
     chapters(seed, only=only)
-    wanted = [id for id in CHAPTERS if only is None or id in tuple(only)]
+    wanted = tuple(id for id in CHAPTERS if only is None or id in tuple(only))
     if processes < 2 or len(wanted) < 2:
         return tuple(chapters(seed, only=wanted, say=say))
     context = get_context("spawn")
