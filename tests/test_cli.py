@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -84,10 +85,12 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_takes_less_than_three_tenths_of_a_second() -> None:
+    # Of the processor: how busy the machine is says nothing about the command.
     def seconds() -> float:
-        begun = time.perf_counter()
+        begun = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert gradcheck("--help").returncode == 0
-        return time.perf_counter() - begun
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return ended.ru_utime - begun.ru_utime + ended.ru_stime - begun.ru_stime
 
     assert min(seconds() for _ in range(5)) < 0.3
 

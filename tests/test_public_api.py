@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from types import ModuleType
 
 import pytest
@@ -64,8 +64,9 @@ def test_the_version_is_that_of_the_metadata() -> None:
 
 def test_importing_takes_a_fifth_of_a_second() -> None:
     def seconds(code: str) -> float:
-        begun = time.perf_counter()
+        begun = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", code], check=True)
-        return time.perf_counter() - begun
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return ended.ru_utime - begun.ru_utime + ended.ru_stime - begun.ru_stime
 
     assert min(seconds("import gradcheck") for _ in range(5)) < 0.2
