@@ -17,9 +17,9 @@ def facts() -> dict[str, Any]:
     import torch
 
     return {
-        "torch's random state": torch.random.get_rng_state().numpy().tobytes(),
-        "NumPy's random state": np.random.get_state()[1].tobytes(),  # type: ignore[index]
-        "Python's random state": random.getstate(),
+        "the random state of PyTorch": torch.random.get_rng_state().numpy().tobytes(),
+        "the random state of NumPy": np.random.get_state()[1].tobytes(),  # type: ignore[index]
+        "the random state of Python": random.getstate(),
         "the default type": torch.get_default_dtype(),
         "the gradient mode": torch.is_grad_enabled(),
         "the number of threads": torch.get_num_threads(),

@@ -67,7 +67,7 @@ def _left(around: dict[str, Any], function: TorchFunction, point: Point, found: 
     changed = [name for name, value in now.items() if value != around[name]]
     torch.set_grad_enabled(bool(around["the gradient mode"]))
     torch.set_default_dtype(around["the default type"])
-    drawn = [name for name in changed if name.endswith("random state")]
+    drawn = [name for name in changed if name.startswith("the random state")]
     if drawn:
         with torch.no_grad():
             again = [joined(function.outputs(function.tensors(point))) for _ in range(2)]
