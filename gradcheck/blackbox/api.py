@@ -298,7 +298,7 @@ def _as_before(kind: str, environment: bool = True) -> Iterator[None]:
         warnings.simplefilter("ignore")
         # A function that prints does so thousands of times.
         stack.enter_context(contextlib.redirect_stdout(_Silent()))
-        from gradcheck.subjects.array_probes import as_before as process_as_before
+        from gradcheck.subjects.process import as_before as process_as_before
 
         stack.enter_context(process_as_before(environment))
         if kind == "torch":

@@ -74,8 +74,9 @@ class NumpySubject:
     def __init__(self, f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: Any) -> None:
         from gradcheck.subjects import array_probes
         from gradcheck.subjects.array_pair import numpy_function
+        from gradcheck.subjects.process import surroundings
 
-        around = array_probes.surroundings()
+        around = surroundings()
         self.function, self._arguments = numpy_function(f, vjp, inputs, keywords)
         self.probes: dict[str, Callable[..., Any]] = dict(array_probes.PROBES)
         self.state: Callable[..., Any] | None = partial(array_probes.state, around=around)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import random
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +11,7 @@ from numpy.typing import NDArray
 from gradcheck.subjects.array_function import ArrayFunction, joined
 from gradcheck.subjects.function import CallFailed, Point, Vector, raised_by
 from gradcheck.subjects.probing import Found, signed
+from gradcheck.subjects.process import surroundings
 
 
 def same_numbers(function: ArrayFunction) -> float:
@@ -177,48 +174,6 @@ def _left(before: dict[str, Any], now: dict[str, Any], value: Callable[[], Vecto
         changed = [name for name in changed if name not in drawn]
     for name in changed:
         found.fault(f"the call changes {name} of the process", "state")
-
-
-def surroundings() -> dict[str, Any]:
-    """Return the state of the process that a call could change."""
-    # The legacy global generator is what a user's function would have touched.
-    numpy_state: Any = np.random.get_state(legacy=True)
-    return {
-        "the random state of NumPy": np.asarray(numpy_state[1]).tobytes() + str(numpy_state[2:]).encode(),
-        "the random state of Python": random.getstate(),
-        "NumPy's error handling": tuple(sorted(np.geterr().items())),
-        "the working directory": os.getcwd(),
-        "the environment": tuple(sorted(os.environ.items())),
-        "the warning filters": len(warnings.filters),
-        "the rounding of subnormal numbers": float(np.float64(2.0**-1070) * np.float64(1.0)),
-    }
-
-
-@contextlib.contextmanager
-def as_before(environment: bool = True) -> Iterator[None]:
-    """Leave the random states as they were, and, if asked, the environment and the working directory."""
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    with environment_as_before() if environment else contextlib.nullcontext():
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)
-            random.setstate(python_state)
-
-
-@contextlib.contextmanager
-def environment_as_before() -> Iterator[None]:
-    """Leave the environment and the working directory as they were."""
-    folder, variables = os.getcwd(), dict(os.environ)
-    try:
-        yield
-    finally:
-        if os.environ != variables:
-            for name in set(os.environ) - set(variables):
-                del os.environ[name]
-            os.environ.update(variables)
-        if os.getcwd() != folder:
-            os.chdir(folder)
 
 
 def _unchanged(

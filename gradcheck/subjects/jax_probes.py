@@ -227,7 +227,7 @@ def surroundings() -> dict[str, Any]:
     """Return the state of the process that a call could change, JAX's own settings among it."""
     import jax
 
-    from gradcheck.subjects.array_probes import surroundings as of_process
+    from gradcheck.subjects.process import surroundings as of_process
 
     settings = {f"the JAX setting {name}": repr(value) for name, value in jax.config.values.items()}
     return of_process() | settings

@@ -1,35 +1,26 @@
-"""What a call into somebody's code may change in the process: seeds, modes, flags. Seen, and put back."""
+"""What a call into somebody's code may change in a process with PyTorch. Seen, and put back."""
 
 from __future__ import annotations
 
-import os
-import random
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
+from gradcheck.subjects import process
 
 
 def facts() -> dict[str, Any]:
     """Return the seeds, modes and flags of the process, by what a person calls them."""
     import torch
 
-    return {
+    return process.surroundings() | {
         "the random state of PyTorch": torch.random.get_rng_state().numpy().tobytes(),
-        "the random state of NumPy": np.random.get_state()[1].tobytes(),  # type: ignore[index]
-        "the random state of Python": random.getstate(),
         "the default type": torch.get_default_dtype(),
         "the gradient mode": torch.is_grad_enabled(),
         "the number of threads": torch.get_num_threads(),
         "torch.use_deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
         "anomaly detection": torch.is_anomaly_enabled(),
         "the rounding of subnormal numbers": float(torch.tensor(2.0**-1070, dtype=torch.float64) * 1.0),
-        "the flags of NumPy's errors": tuple(sorted(np.geterr().items())),
-        "the working directory": os.getcwd(),
-        "the environment": tuple(sorted(os.environ.items())),
-        "the warning filters": len(warnings.filters),
     }
 
 
@@ -50,25 +41,15 @@ def restored() -> Iterator[None]:
     """Leave seeds, modes, flags, directory and environment as they were."""
     import torch
 
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    state, before, environment = torch.random.get_rng_state(), facts(), dict(os.environ)
+    deterministic = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    try:
-        yield
-    finally:
-        torch.random.set_rng_state(state)
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-        torch.set_default_dtype(before["the default type"])
-        torch.set_grad_enabled(before["the gradient mode"])
-        if torch.get_num_threads() != before["the number of threads"]:
-            torch.set_num_threads(before["the number of threads"])
-        torch.use_deterministic_algorithms(before["torch.use_deterministic_algorithms"], warn_only=warns)
-        torch.autograd.set_detect_anomaly(before["anomaly detection"])
-        os.chdir(before["the working directory"])
-        if dict(os.environ) != environment:
-            os.environ.clear()
-            os.environ.update(environment)
+    anomalies = torch.is_anomaly_enabled()
+    with process.as_before(), as_before():
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+            torch.autograd.set_detect_anomaly(anomalies)
 
 
 @contextmanager
