@@ -13,7 +13,6 @@ entry. PyTorch's fast mode, one form, is therefore measured too, and so is ours 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import platform
@@ -21,9 +20,8 @@ import resource
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch.autograd import Function
+
+from gradcheck.bench.memory import sampled
 
 Inputs = tuple[torch.Tensor, ...]
 HERE = Path(__file__).parent
@@ -150,30 +150,6 @@ KINDS: dict[str, tuple[Callable[..., Any], Callable[[int], Inputs]]] = {
 }
 
 
-def resident() -> int:
-    """Return the resident size of this process now, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
-
-
-@contextlib.contextmanager
-def peak() -> Iterator[list[int]]:
-    """Sample the resident size; `getrusage` remembers the import of PyTorch, which is larger."""
-    found, over = [resident()], threading.Event()
-
-    def sample() -> None:
-        while not over.wait(0.002):
-            found.append(resident())
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield found
-    finally:
-        over.set()
-        thread.join()
-
-
 def scaled(kind: str, count: int) -> dict[str, Any]:
     """Check one Jacobian; the peak is what it adds to the process with its inputs and everything loaded."""
     f, make = KINDS[kind]
@@ -187,7 +163,8 @@ def scaled(kind: str, count: int) -> dict[str, Any]:
         nonlocal result
         result = ours(f, inputs)
 
-    with peak() as sizes:
+    # `getrusage` remembers the import of PyTorch, which is larger than what is looked for.
+    with sampled() as sizes:
         taken, _ = seconds(run)
     assert result is not None
     return {

@@ -198,9 +198,7 @@ def _resolved(suspect: Suspect, entry: Entry) -> bool:
             around.append(suspect.gradient(tuple(moved)))
         # What changes evenly across the point cancels in a central difference.
         apart = abs(sum(around) / 2 - got)
-        if not math.isfinite(apart):
-            break
-        if apart > 0.1 * entry.error:
+        if not apart <= 0.1 * entry.error:
             break
         calm = exponent
     ladder = tuple(level for level in differences.FINE if level >= calm)

@@ -349,17 +349,17 @@ def _across_kinks(
     gradient = function.gradients(point, hot)[place]
     if gradient is None:
         return []
-    noisy, _ = differences.noise_of(function, point, place, together)
-    ends = differences.sides(function, point, place, together, noise=noisy)
+    noisy, _ = differences.noise_of(function, point, place, together, rows=rows)
+    ends = differences.sides(function, point, place, together, noise=noisy, rows=rows)
     right, below = ends.right, ends.left
     wrong = []
     for k, row in enumerate(rows):
         got = float(gradient[k] @ together)
-        low, high = sorted((float(right.value[row]), float(below.value[row])))
+        low, high = sorted((float(right.value[k]), float(below.value[k])))
         scale = float(np.abs(gradient[k] * together).sum())
-        bound = CLOSE * float(right.error[row] + below.error[row]) + 1e-8 * max(abs(low), abs(high), scale)
+        bound = CLOSE * float(right.error[k] + below.error[k]) + 1e-8 * max(abs(low), abs(high), scale)
         jumped = bool(
-            (right.jump is not None and right.jump[row]) or (below.jump is not None and below.jump[row])
+            (right.jump is not None and right.jump[k]) or (below.jump is not None and below.jump[k])
         )
         if jumped or not np.isfinite([got, low, high, bound]).all() or bound > 1e-2 * max(scale, 1e-300):
             continue

@@ -25,7 +25,8 @@ def test_a_copy_reads_and_writes() -> None:
 
 def test_the_limit_is_read_off_the_copies() -> None:
     copies = (copy_of(1_000, 1e-6), copy_of(100_000, 1e-3))
-    # 1 GB/s up to 1,000 bytes, 0.1 GB/s from 100,000 on, 0.55 GB/s in the middle of their logarithms.
+    # 1 GB/s up to 1,000 bytes, 0.1 GB/s from 100,000 on, 0.55 GB/s in the middle of their logarithms. They go
+    # through logarithms and divisions, so that the last digits are not those of the literal.
     assert bandwidth.limit(10, copies, 1, "cpu") == pytest.approx(1e-8)
     assert bandwidth.limit(10_000, copies, 1, "cpu") == pytest.approx(10_000 / 0.55e9)
     assert bandwidth.limit(10**6, copies, 1, "cpu") == pytest.approx(1e-2)

@@ -21,6 +21,8 @@ def outputs(implementation: str, name: str, fmt: str, direction: str) -> tuple[o
     return prepare(Lane(implementation), task, given, None).outputs
 
 
+# Whether it is the same formula, in few of its format's roundings over sums of some hundred terms; how well
+# it is computed is for `verify` to judge.
 @pytest.mark.parametrize("direction", [FORWARD, BACKWARD])
 @pytest.mark.parametrize(("fmt", "rtol"), [("float64", 1e-9), ("float32", 1e-3)])
 @pytest.mark.parametrize("name", ["gelu", "dense", "softmax"])

@@ -82,6 +82,7 @@ def test_all_compute_the_same_thing(name: str) -> None:
         for a, b in zip(mine.outputs, theirs.outputs, strict=True):
             assert (a is None) == (b is None)
             if a is not None and b is not None:
+                # Whether it is the same formula, not how well it is computed: that is for `verify` to judge.
                 np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 

@@ -24,11 +24,16 @@ def chapters(seed: int, only: str | Iterable[str] | None = None, say: Say | None
     `only` is an id of `CHAPTERS`, or several; `say` is told what is done. Raises `UsageError` for an id that
     is none.
     """
+    return _made(seed, wanted_chapters(only), say)
+
+
+def wanted_chapters(only: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return the ids of chapters in their order, all for None; `UsageError` for an id that is none."""
     wanted = (only,) if isinstance(only, str) else tuple(only) if only is not None else CHAPTERS
     for id in wanted:
         if id not in CHAPTERS:
             raise unknown_name("chapter", id, CHAPTERS)
-    return _made(seed, tuple(id for id in CHAPTERS if id in wanted), say)
+    return tuple(id for id in CHAPTERS if id in wanted)
 
 
 def _made(seed: int, wanted: tuple[str, ...], say: Say | None) -> Iterator[Chapter]:

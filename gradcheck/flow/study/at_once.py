@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from gradcheck.flow.document import Chapter
-from gradcheck.flow.study import CHAPTERS, Say, chapters
+from gradcheck.flow.study import Say, chapters, wanted_chapters
 
 # One thread in each: two processes on two cores are faster than two threads in turn.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -23,8 +23,7 @@ def chapters_at_once(seed: int, only: Iterable[str] | None, say: Say, processes:
 
     `only` and `say` are those of `chapters`; what an error in a process was, is raised here.
     """
-    chapters(seed, only=only)
-    wanted = tuple(id for id in CHAPTERS if only is None or id in tuple(only))
+    wanted = wanted_chapters(only)
     if processes < 2 or len(wanted) < 2:
         return tuple(chapters(seed, only=wanted, say=say))
     context = get_context("spawn")
