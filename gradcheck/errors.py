@@ -44,7 +44,11 @@ class Unsupported(GradcheckError, TypeError):
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for a name that is not in a closed list, with the closest known names."""
+    return UsageError(f"unknown {kind} {name!r}: {closest(name, known)}")
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return the question after the known names that are closest, or all of them."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(map(repr, close))}?" if close else f"known: {', '.join(names)}"
-    return UsageError(f"unknown {kind} {name!r}: {hint}")
+    return f"did you mean {', '.join(map(repr, close))}?" if close else f"known: {', '.join(names)}"

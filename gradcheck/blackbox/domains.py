@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import re
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradcheck.errors import UsageError
+from gradcheck.errors import UsageError, closest
 from gradcheck.subjects.function import CallFailed, Draw, Vector
 
 NAMES = ("positive", "unit", "spd", "index(10)")
@@ -120,9 +119,7 @@ def _named(said: str, place: str) -> Domain:
         return Domain(said, _within(0.0, 1.0), low=0.0, high=1.0)
     if said == "spd":
         return Domain(said, _spd, fits=_square)
-    close = difflib.get_close_matches(said, NAMES, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(NAMES)}"
-    raise UsageError(f"{place}: expected a domain, got {said!r}; {hint}")
+    raise UsageError(f"{place}: expected a domain, got {said!r}; {closest(said, NAMES)}")
 
 
 def _is_strategy(said: Any) -> bool:
