@@ -173,6 +173,14 @@ def _neuron_by_fsum(x: Real, w: Real, b: Real) -> Real:
     return special.expit(np.array(sums, dtype=np.float64))
 
 
+def _onto_bias(x: Real, weight: Real, bias: Real) -> Real:
+    """Return the affine map with one product after another added to the bias, as some BLAS kernels do."""
+    total = bias + np.zeros((*x.shape[:-1], *weight.shape[:-1]))
+    for k in range(x.shape[-1]):
+        total = total + np.multiply.outer(x[..., k], weight[..., k])
+    return total
+
+
 def _several() -> tuple[Correct, ...]:
     """Return functions of several arrays: in float64, by explicit sums, and torch."""
     explicit = {
@@ -199,6 +207,17 @@ def _several() -> tuple[Correct, ...]:
 
     own = [Correct(f"{f}-matmul", f, by(good.SEVERAL[f], f)) for f in explicit]
     other = [Correct(f"{f}-sums", f, by(many, f)) for f, many in explicit.items()]
+    onto = {
+        "preactivation": replace(good.SEVERAL["preactivation"], value=_onto_bias),
+        "neuron": good.Many(
+            lambda x, w, b: good.logistic(_onto_bias(x, w, b)),
+            lambda inputs, c: good.SEVERAL["preactivation"].vjp(
+                inputs, c * good.logistic_slope(_onto_bias(*inputs))
+            ),
+        ),
+        "dense": replace(good.SEVERAL["dense"], value=_onto_bias),
+    }
+    other += [Correct(f"{f}-onto-bias", f, by(many, f)) for f, many in onto.items()]
     summed = replace(good.SEVERAL["neuron"], value=_neuron_by_fsum)
     other.append(Correct("neuron-fsum", "neuron", by(summed, "neuron")))
     torch = [_torch(f, layout, form, ALL) for f in ("prelu", "dense") for layout, form in LAYOUTS]

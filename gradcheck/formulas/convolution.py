@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from gradcheck.errors import UsageError
+from gradcheck.formulas.parts import BIAS_FIRST, stable
 from gradcheck.formulas.windows import PADDING_MODES, Axis, Windows, gathered, per_axis, tabulate
-from gradcheck.records import VALUE, Arrangement, Choose, Formula, Option, Standing, Variant
+from gradcheck.records import VALUE, Arrangement, Choose, Formula, Option
 
 _SAME, _VALID = "same", "valid"
 
@@ -190,7 +191,7 @@ def _options(axes: int) -> tuple[Option, ...]:
     )
 
 
-_VARIANTS = (Variant("the bias first, then the products", VALUE, Standing.STABLE, _bias_first),)
+_VARIANTS = (stable(VALUE, BIAS_FIRST, _bias_first),)
 _FAMILIES = ("plain", "moderate", "grid", "offset", "kinks", "scaled", "subnormal")
 _HAZARDS = ("sums of terms of both signs cancel", "16-bit formats need a wider accumulator")
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.records import Formula, Option
+from gradcheck.formulas.parts import BIAS_FIRST, affine_bias_first, stable
+from gradcheck.records import VALUE, Formula, Option
 
 
 def _dense(x: Any, weight: Any, bias: Any) -> Any:
@@ -29,6 +30,7 @@ DENSE = Formula(
     vjp=_dense_vjp,
     inputs=("x", "weight", "bias"),
     axes=(("N", "n"), ("m", "n"), ("m",)),
+    variants=(stable(VALUE, BIAS_FIRST, affine_bias_first),),
     hazards=("sums of terms of both signs cancel",),
     article="F03",
 )

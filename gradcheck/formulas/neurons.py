@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.formulas.parts import accepted, logistic, logistic_slope, printed_logistic, unstable
+from gradcheck.formulas.parts import (
+    BIAS_FIRST,
+    accepted,
+    affine_bias_first,
+    logistic,
+    logistic_slope,
+    printed_logistic,
+    stable,
+    unstable,
+)
 from gradcheck.records import DERIVATIVE, SECOND, VALUE, Formula
 
 
@@ -37,6 +46,7 @@ PREACTIVATION = Formula(
     vjp=_preactivation_vjp,
     inputs=("x", "w", "b"),
     axes=(("N", "n"), ("n",), ()),
+    variants=(stable(VALUE, BIAS_FIRST, affine_bias_first),),
     hazards=("a sum of terms of both signs cancels",),
     article="F01",
 )
@@ -50,6 +60,14 @@ def _neuron(x: Any, w: Any, b: Any) -> Any:
 def _neuron_vjp(inputs: tuple[Any, Any, Any], cotangent: Any) -> tuple[Any, Any, Any]:
     """The vjp of z at the cotangent c σ'(z)."""
     return _preactivation_vjp(inputs, cotangent * logistic_slope(_preactivation(*inputs)))
+
+
+def _neuron_bias_first(x: Any, w: Any, b: Any) -> Any:
+    return logistic(affine_bias_first(x, w, b))
+
+
+def _neuron_vjp_bias_first(inputs: tuple[Any, Any, Any], cotangent: Any) -> tuple[Any, Any, Any]:
+    return _preactivation_vjp(inputs, cotangent * logistic_slope(affine_bias_first(*inputs)))
 
 
 def _neuron_printed(x: Any, w: Any, b: Any) -> Any:
@@ -82,6 +100,8 @@ NEURON = Formula(
     inputs=("x", "w", "b"),
     axes=(("N", "n"), ("n",), ()),
     variants=(
+        stable(VALUE, BIAS_FIRST, _neuron_bias_first),
+        stable(DERIVATIVE, BIAS_FIRST, _neuron_vjp_bias_first),
         accepted(VALUE, "1/(1 + e^-z)", _neuron_printed),
         unstable(DERIVATIVE, "y(1 - y) from the result", _neuron_vjp_of_result),
         unstable(SECOND, "y(1 - y)(1 - 2y) from the result", _neuron_second_of_result),

@@ -40,9 +40,23 @@ def printed_logistic(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
+def affine_bias_first(x: Any, weight: Any, bias: Any) -> Any:
+    """Y = [1, X] [b, W]ᵀ, for x (..., n), weight (m, n) and bias (m,), or (n,) and ().
+
+    The bias is one more term of the sum: matrix multiplications that accumulate onto it round it with every
+    product, which some BLAS kernels do.
+    """
+    ones = np.ones_like(np.sum(x, axis=-1, keepdims=True))
+    factors = np.concatenate([np.expand_dims(bias, -1), weight], axis=-1)
+    return np.matmul(np.concatenate([ones, x], axis=-1), factors.T)
+
+
 def zero(x: Any, **_: Any) -> Any:
     """0 everywhere."""
     return np.zeros_like(x)
+
+
+BIAS_FIRST = "the bias first, then the products"
 
 
 def stable(order: int, name: str, text: Text) -> Variant:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -189,3 +190,33 @@ def test_every_formula_begins_its_texts_with_the_reference():
         for order in (VALUE, DERIVATIVE) if formula.differentiable else (VALUE,):
             name, standing, _ = next(iter(texts(formula, order)))
             assert (name, standing) == ("reference", Standing.STABLE)
+
+
+def onto_the_bias(x, weight, bias):
+    total = Fraction(bias)
+    for k in range(len(x)):
+        total = Fraction(float(total + Fraction(x[k]) * Fraction(weight[k])))
+    return float(total)
+
+
+def test_products_may_be_added_to_the_bias():
+    # Matrix multiplications that start from the bias round it with every product.
+    rng = np.random.default_rng(3)
+    x, weight, bias = rng.normal(size=(20, 25)), rng.normal(size=(3, 25)) * 1e-3, 1 + rng.random(3)
+    x, weight = x * 1e-3, weight * 1e-3
+    computed = np.array([[onto_the_bias(row, w, b) for w, b in zip(weight, bias, strict=True)] for row in x])
+    dense = get_formula("dense")
+    outside = []
+    for formula in (dense, replace(dense, variants=())):
+        (bound,) = bounds(Query(formula, VALUE, FLOAT64, (x, weight, bias), {}), Model(FLOAT64))
+        outside.append(((computed < bound.stable.lo) | (computed > bound.stable.hi)).any())
+    assert outside == [False, True]
+
+
+@pytest.mark.parametrize("name", ["preactivation", "neuron", "dense"])
+def test_a_sum_of_no_products_is_the_bias(name):
+    formula = get_formula(name)
+    weight = (np.zeros((2, 0)), np.ones(2)) if name == "dense" else (np.zeros(0), np.ones(()))
+    (bound,) = bounds(Query(formula, VALUE, FLOAT64, (np.zeros((3, 0)), *weight), {}), Model(FLOAT64))
+    expected = 1.0 if name != "neuron" else 1 / (1 + np.exp(-1.0))
+    assert (bound.stable.lo <= expected).all() and (expected <= bound.stable.hi).all()
