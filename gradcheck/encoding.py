@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from gradcheck.document import CheckRecord, FindingRecord, NotRunRecord, Number, json_float, number
 from gradcheck.errors import UsageError
-from gradcheck.known import KnownEntry
 from gradcheck.records import Cell, Evidence, Finding, Worst
+
+if TYPE_CHECKING:
+    from gradcheck.known import KnownEntry
 
 LONGEST_TEXT = 65_536
 _CUT = " [cut]"

@@ -2,9 +2,10 @@
 
     python -m benchmarks.oracle.speed [--json FILE] [--pairs N] [--seconds S]
 
-Ratios are medians over interleaved pairs of runs (A B A B ...), each with its interquartile range. Times are
-those of the processor, in one thread (set OMP_NUM_THREADS=1), so that what else the machine does counts for
-neither; the report has the ratio of the wall's clock as well.
+Ratios are medians over interleaved pairs of runs (A B A B ...), each with its interquartile range. A run is
+as many calls as take a twentieth of a second, one at least. Times are those of the processor, in one thread
+(set OMP_NUM_THREADS=1), so that what else the machine does counts for neither; the report has the ratio of
+the clock on the wall as well.
 
 Where its error estimates are small enough, ours compares a Jacobian by nine bilinear forms and not entry by
 entry. PyTorch's fast mode, one form, is therefore measured too, and so is ours when it compares every entry.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -35,6 +37,8 @@ from gradcheck.bench.memory import sampled
 Inputs = tuple[torch.Tensor, ...]
 HERE = Path(__file__).parent
 ONLY = ("jacobian",)
+# The seconds that a run lasts at least.
+_LEAST = 0.05
 
 
 def draw(*shapes: tuple[int, ...]) -> Inputs:
@@ -76,11 +80,12 @@ def ours(f: Callable[..., Any], inputs: Inputs) -> Any:
     return check(f, *inputs, checks=ONLY, max_seconds=600)
 
 
-def seconds(run: Callable[[], Any]) -> tuple[float, float]:
-    """Return the seconds of the processor and of the wall's clock."""
+def seconds(run: Callable[[], Any], calls: int = 1) -> tuple[float, float]:
+    """Return the seconds of the processor and of the wall's clock that one of several calls takes."""
     processor, wall = time.process_time(), time.perf_counter()
-    run()
-    return time.process_time() - processor, time.perf_counter() - wall
+    for _ in range(calls):
+        run()
+    return (time.process_time() - processor) / calls, (time.perf_counter() - wall) / calls
 
 
 def every_entry(f: Callable[..., Any], inputs: Inputs) -> Any:
@@ -103,14 +108,18 @@ def compared(
         "fast": lambda: torch.autograd.gradcheck(f, inputs, fast_mode=True),
         "every": lambda: every_entry(f, inputs),
     }
-    runs["fast"]()
+    # As `timeit` does: what takes a millisecond is called for as long as what takes many.
+    calls = dict.fromkeys(runs, 1)
+    for name in ("ours", "torch", "fast"):
+        if seconds(runs[name])[0] < _LEAST:
+            calls[name] = math.ceil(_LEAST / max(seconds(runs[name])[0], 1e-6))
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     started = time.monotonic()
     while not taken["ours"] or (len(taken["ours"]) < pairs and time.monotonic() - started < budget):
         for name, run in runs.items():
             # Entry by entry once, which is enough to tell the size: it can take far longer than the rest.
             if name != "every" or not taken[name]:
-                taken[name].append(seconds(run))
+                taken[name].append(seconds(run, calls[name]))
     ratios, by_wall = (
         [b[k] / a[k] for a, b in zip(taken["ours"], taken["torch"], strict=True)] for k in range(2)
     )

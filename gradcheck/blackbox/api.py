@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from gradcheck.blackbox import narrow, programs
 from gradcheck.blackbox.domains import limited
 from gradcheck.blackbox.oracle import Clock, Oracle, OutOfTime
 from gradcheck.blackbox.result import Checked, Result, checked
-from gradcheck.blackbox.seen import Problem, Seen
+from gradcheck.blackbox.seen import NOTHING, Problem, Seen
 from gradcheck.errors import UsageError, unknown_name
 from gradcheck.explain import BLACK_BOX
 from gradcheck.records import Cell
@@ -108,8 +109,9 @@ def check(
                 **keywords,
             ),
         )
-    kind = framework or _framework(f, inputs, keywords, vjp)
-    _affordable((inputs, keywords))
+    items = list(_items((inputs, keywords)))
+    kind = framework or _framework(f, inputs, items, vjp)
+    _affordable(items)
     # A classical gradient check is no place to pay for a copy of the environment.
     with _as_before(kind, environment="state" in chosen):
         subject = _subject(kind, f, inputs, keywords, vjp, parameters, "state" in chosen)
@@ -143,7 +145,7 @@ def prepared(f: Any, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Res
     known = set(inspect.signature(check).parameters)
     keywords = {name: value for name, value in arguments.items() if name not in known}
     vjp = arguments.get("vjp")
-    kind = arguments.get("framework") or _framework(f, inputs, keywords, vjp)
+    kind = arguments.get("framework") or _framework(f, inputs, list(_items((inputs, keywords))), vjp)
     with _as_before(kind):
         subject = _subject(kind, f, inputs, keywords, vjp, arguments.get("parameters", True), False)
         function: Resizable = subject.function
@@ -192,8 +194,8 @@ def _valid(f: Any, max_seconds: float, model: str | None, reference: Any) -> Non
             raise UsageError("model: is that of the check against a reference; give reference= as well")
 
 
-def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: Any) -> str:
-    kinds = {_kind(item) for item in _items((inputs, keywords))} - {""}
+def _framework(f: Any, inputs: Sequence[Any], items: Sequence[Any], vjp: Any) -> str:
+    kinds = set(map(_kind, items)) - {""}
     if _is_module(f):
         return "torch"
     if kinds == {"jax", "numpy"} or (kinds == {"numpy"} and vjp is None and _is_of_jax(f)):
@@ -201,7 +203,7 @@ def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: 
         return "jax"
     if len(kinds) > 1:
         raise UsageError(f"inputs of several frameworks: {', '.join(sorted(kinds))}; convert them to one")
-    if not kinds and vjp is not None and any(isinstance(item, np.generic) for item in _items(inputs)):
+    if not kinds and vjp is not None and any(isinstance(item, np.generic) for item in items):
         return "numpy"
     if kinds == {"numpy"} and vjp is None:
         raise UsageError(
@@ -214,9 +216,9 @@ def _framework(f: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], vjp: 
     return kinds.pop()
 
 
-def _affordable(given: Any) -> None:
+def _affordable(items: Sequence[Any]) -> None:
     """Refuse what no check could hold, before anything is copied."""
-    numbers = sum(math.prod(item.shape) for item in _items(given) if _kind(item))
+    numbers = sum(math.prod(item.shape) for item in items if _kind(item))
     if numbers > _MOST_NUMBERS:
         raise UsageError(
             f"the inputs have {numbers:,} numbers, some {numbers * 80 / 1e9:,.0f} GB in a check; "
@@ -234,7 +236,17 @@ def _items(item: Any) -> Iterator[Any]:
 
 
 def _kind(item: Any) -> str:
-    for owner in type(item).__mro__:
+    kind = type(item)
+    if kind not in _KINDS:
+        _KINDS[kind] = _kind_of(kind)
+    return _KINDS[kind]
+
+
+_KINDS: dict[type, str] = {}
+
+
+def _kind_of(kind: type) -> str:
+    for owner in kind.__mro__:
         root = owner.__module__.partition(".")[0]
         if root == "torch" and owner.__name__ == "Tensor":
             return "torch"
@@ -294,22 +306,30 @@ def _callable(function: Resizable) -> None:
 @contextlib.contextmanager
 def _as_before(kind: str, environment: bool = True) -> Iterator[None]:
     """Leave seeds, modes and warnings as they were, and the environment of the process."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.ExitStack() as stack:
+    from gradcheck.subjects.process import as_before
+
+    # A function that prints does so thousands of times.
+    with (
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
+        contextlib.redirect_stdout(_Silent()),
+        as_before(environment),
+        _settings_as_before(kind),
+    ):
         warnings.simplefilter("ignore")
-        # A function that prints does so thousands of times.
-        stack.enter_context(contextlib.redirect_stdout(_Silent()))
-        from gradcheck.subjects.process import as_before as process_as_before
-
-        stack.enter_context(process_as_before(environment))
-        if kind == "torch":
-            from gradcheck.subjects.torch_process import as_before
-
-            stack.enter_context(as_before())
-        if kind == "jax" and "jax" in sys.modules:
-            from gradcheck.subjects.jax_function import settings_as_before
-
-            stack.enter_context(settings_as_before())
         yield
+
+
+def _settings_as_before(kind: str) -> AbstractContextManager[None]:
+    if kind == "torch":
+        from gradcheck.subjects.torch_process import as_before
+
+        return as_before()
+    if kind == "jax" and "jax" in sys.modules:
+        from gradcheck.subjects.jax_function import settings_as_before
+
+        return settings_as_before()
+    return contextlib.nullcontext()
 
 
 class _Silent(io.TextIOBase):
@@ -347,7 +367,7 @@ def _run(
 
 def _collected(oracle: Oracle, name: str) -> tuple[Seen, bool]:
     """Return what a check saw, and whether the time ended it."""
-    total = Seen()
+    total = NOTHING
     try:
         for seen in _steps(oracle, name):
             total += seen

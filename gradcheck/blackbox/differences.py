@@ -54,7 +54,7 @@ def step_sizes(x: Vector) -> Vector:
     """Return the size that steps of each element are measured by: its own, or that of its neighbours."""
     size = np.abs(x)
     finite = size[np.isfinite(size) & (size > 0)]
-    typical = float(np.exp2(np.round(np.mean(np.log2(finite))))) if finite.size else 1.0
+    typical = np.exp2(np.rint(np.log2(finite).sum() / finite.size)) if finite.size else 1.0
     scale = np.maximum(np.where(np.isfinite(size), size, 1.0), typical)
     return np.exp2(np.floor(np.log2(np.maximum(scale, 1e-290))))
 
@@ -188,7 +188,7 @@ def extrapolated(quotients: Vector, steps: Vector, power: int, orders: int = 1) 
     apart = np.zeros_like(quotients)
     for order in range(1, orders + 1):
         ratio = (steps[:-order] / steps[order:]) ** power
-        correction = np.diff(quotients, axis=0) / (ratio - 1).reshape(-1, *(1,) * (quotients.ndim - 1))
+        correction = (quotients[1:] - quotients[:-1]) / (ratio - 1).reshape(-1, *(1,) * (quotients.ndim - 1))
         quotients, apart = quotients[1:] + correction, np.abs(correction)
     return quotients, apart
 

@@ -214,6 +214,8 @@ def limited(function: Any, said: Any, f: Any, seed: int) -> tuple[Any, tuple[Dom
     `said` is one domain for all inputs that it fits, a list with one entry per input, or a mapping by the
     names of inputs or of the parameters of `f`.
     """
+    if said is None:
+        return function, (None,) * len(function.active)
     places = [_place(leaf) for leaf in function.leaves]
     wanted = _assigned(said, places, function, f)
     found: list[Domain | None] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,23 +66,22 @@ def compare(
     `quick` is content with bilinear forms where they are sharp enough; see `projection`. `tick` is called
     between calls of the function, and may raise to end the work.
     """
-    total = Compared()
     memory = memory or Memory()
     chosen = range(len(function.inputs)) if places is None else places
     if function.size == 0 or all(function.inputs[place].size == 0 for place in chosen):
-        return total
+        return Compared()
     said = projection.project(function, point, seed) if quick else None
+    seen = []
     for place in chosen:
         if function.inputs[place].size == 0:
             continue
         if said is not None and said[place].agrees:
             form = said[place]
-            seen = Compared(form.entries, resolution=form.resolution, kinds=("forms",))
+            seen.append(Compared(form.entries, resolution=form.resolution, kinds=("forms",)))
         else:
-            seen = _one_input(function, point, place, seed, memory, tick)
-        total = _merge(total, seen)
+            seen.append(_one_input(function, point, place, seed, memory, tick))
     memory.products.clear()
-    return total
+    return reduce(_merge, seen)
 
 
 def _merge(left: Compared, right: Compared) -> Compared:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -25,6 +26,7 @@ _ALLOWED = 8.0
 _ROUNDING = 5e-12
 _LEAST_FACTORS = 0.25
 _NEARLY = 4.0
+_FACTORS = np.concatenate([np.arange(-256, -127), np.arange(128, 257)]) / 256.0
 # How many numbers of a batch are held at once, inputs and outputs together.
 _HELD = 500_000
 
@@ -55,8 +57,7 @@ class Projected:
 
 def signed(rng: np.random.Generator, shape: tuple[int, ...]) -> Vector:
     """Return random factors of both signs between 1/2 and 1, with few bits, so that products are exact."""
-    numbers = rng.integers(-129, 129, shape)
-    return (numbers + np.where(numbers < 0, -127, 128)) / 256.0
+    return _FACTORS[rng.integers(0, len(_FACTORS), shape)]
 
 
 def project(function: Function, point: Point, seed: int) -> list[Projected] | None:
@@ -83,7 +84,7 @@ def _attempt(
         if slope is None:
             return None
         slopes[place] = slope
-    steepest = int(np.argmax(np.max([slope.steep for slope in slopes.values()], axis=0)))
+    steepest = int(np.argmax(reduce(np.maximum, (slope.steep for slope in slopes.values()))))
     hot = np.zeros((1, function.size))
     hot[0, steepest] = 1.0
     gradients = function.gradients(point, np.concatenate([factors, hot]))
@@ -119,18 +120,19 @@ def _derivatives(
             some = ways[part]
             batch = repeated(point, 2 * len(some))
             batch[place] = np.concatenate([point[place] + some, point[place] - some])
-            up, down = function.values(tuple(batch)).reshape(2, len(some), function.size)
+            outputs = function.values(tuple(batch)).reshape(2, len(some), function.size)
+            up, down = outputs
             # The two sides are subtracted before they are projected: their sums would cancel.
             moved = up - down
             if not np.isfinite(moved).all():
                 return None
             forms[part] = moved @ factors.T
-            size[part] = np.sqrt((np.maximum(np.abs(up), np.abs(down)) ** 2).sum(-1))
+            size[part] = np.sqrt(np.einsum("sij,sij->si", outputs, outputs).max(axis=0))
             np.maximum(steep, np.abs(moved).max(axis=0), out=steep)
         forms = forms.reshape(len(steps), FORMS, FORMS) / (2 * steps[:, None, None])
-        rounding = 4 * function.roundoff * size.reshape(len(steps), FORMS, 1) / steps[:, None, None]
+        rounding = (4 * function.roundoff) * size.reshape(len(steps), FORMS, 1) / steps[:, None, None]
         better, apart = differences.extrapolated(forms, steps, 2, way.orders)
-        slope = differences.chosen(better, apart, np.broadcast_to(rounding[way.orders :], better.shape))
+        slope = differences.chosen(better, apart, rounding[way.orders :])
     return _Slopes(slope.value, slope.error, directions, sizes, steep)
 
 

@@ -51,6 +51,8 @@ class Seen:
     families: dict[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Seen) -> Seen:
+        if self is NOTHING:
+            return other
         families = dict(self.families)
         for name, count in other.families.items():
             families[name] = families.get(name, 0) + count
@@ -64,3 +66,6 @@ class Seen:
             resolution=max(self.resolution, other.resolution),
             families=families,
         )
+
+
+NOTHING = Seen()

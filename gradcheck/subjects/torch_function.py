@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,8 +81,8 @@ class TorchFunction:
         """The unit roundoff of the outputs."""
         import torch
 
-        coarsest = max((o.dtype for o in self._example), key=lambda d: torch.finfo(d).eps)
-        return max(float(torch.finfo(coarsest).eps) / 2, _ROUNDOFF[self.format])
+        kinds = {o.dtype for o in self._example}
+        return max(*(float(torch.finfo(kind).eps) / 2 for kind in kinds), _ROUNDOFF[self.format])
 
     @cached_property
     def size(self) -> int:
@@ -189,11 +190,16 @@ class TorchFunction:
             if leaf.active:
                 x = torch.from_numpy(np.array(next(numbers))).reshape(leaf.tensor.shape).to(dtype)
                 made.append(self.prepare(x, place) if self.prepare else x)
-            elif leaf.tensor.is_floating_point():
-                made.append(leaf.tensor.detach().clone().to(dtype))
             else:
-                made.append(leaf.tensor.detach().clone())
+                made.append(self._at_rest(leaf))
         return made
+
+    def _at_rest(self, leaf: Leaf) -> Tensor:
+        """Return a copy of a tensor that is not differentiated."""
+        import torch
+
+        copied = leaf.tensor.detach().clone()
+        return copied.to(getattr(torch, self.format)) if copied.is_floating_point() else copied
 
     def outputs(self, leaves: Sequence[Tensor]) -> list[Tensor]:
         """Return the floating outputs of a call; for order 2, the gradients along the fixed cotangent."""
@@ -255,6 +261,7 @@ class TorchFunction:
         return joined(self.outputs(self.tensors(point)))
 
     def _together(self, points: Point, count: int) -> Vector | None:
+        """Return the outputs at all points by one call; None where they are not those of the function."""
         import torch
 
         if self.cotangent is not None or self.prepare is not None:
@@ -268,20 +275,21 @@ class TorchFunction:
             torch.from_numpy(x).reshape(len(x), *self.leaves[p].tensor.shape).to(dtype)
             for p, x in zip(self.active, points, strict=True)
         ]
-        rest = self.tensors(self.point)
+        rest = [None if leaf.active else self._at_rest(leaf) for leaf in self.leaves]
 
         def call(*moving: Tensor) -> tuple[Tensor, ...]:
-            placed = list(rest)
+            placed: list[Any] = list(rest)
             for place, x in zip(self.active, moving, strict=True):
                 placed[place] = x
             return tuple(floating(self.call(placed)))
 
         try:
             found = torch.func.vmap(call)(*stacked)
-            flat = np.concatenate([_numbers(o).reshape(len(o), -1) for o in found], axis=1)
+            parts = [_numbers(o).reshape(len(o), -1) for o in found]
         except Exception:
             self.known.batches[self.leaf_shapes] = False
             return None
+        flat = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         if untried:
             same = _alike(flat[-1], joined(self._example))
             self.known.batches[self.leaf_shapes] = same
@@ -303,7 +311,7 @@ class TorchFunction:
             live = [o for o in outputs if o.requires_grad]
             if not live:
                 return (None,) * len(wanted)
-            starts = np.cumsum([0, *(o.numel() for o in outputs)])
+            starts = list(accumulate((o.numel() for o in outputs), initial=0))
             places = [k for k, o in enumerate(outputs) if o.requires_grad]
             blocks = [
                 torch.from_numpy(np.ascontiguousarray(cotangents[:, starts[k] : starts[k + 1]]))
@@ -331,13 +339,11 @@ class TorchFunction:
             except Exception:
                 self.known.batches_gradients = False
         rows = [
-            torch.autograd.grad(
-                live, wanted, [b[k] for b in blocks], retain_graph=k + 1 < count, allow_unused=True
-            )
-            for k in range(count)
+            torch.autograd.grad(live, wanted, given, retain_graph=k + 1 < count, allow_unused=True)
+            for k, given in enumerate(zip(*(block.unbind() for block in blocks), strict=True))
         ]
         return tuple(
-            None if column[0] is None else np.stack([_numbers(g) for g in column])
+            None if column[0] is None else _numbers(torch.stack(column)).reshape(count, -1)
             for column in zip(*rows, strict=True)
         )
 

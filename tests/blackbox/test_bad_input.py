@@ -275,6 +275,26 @@ def test_drawing_random_numbers_is_inconsistent_and_the_callers_generators_stay(
     assert torch.equal(torch.random.get_rng_state(), before[1])
 
 
+@pytest.mark.parametrize("checks", [("jacobian",), None])
+def test_the_callers_random_numbers_go_on_as_if_nothing_had_been(checks):
+    def drawing(x):
+        np.random.seed(5)
+        np.random.standard_normal()
+        random.random()
+        return x * x
+
+    np.random.seed(1)
+    random.seed(1)
+    # The first of a pair of normal numbers: the second is waiting.
+    np.random.standard_normal()
+    before = np.random.get_state(), random.getstate()
+    expected = np.random.standard_normal(3), random.random()
+    np.random.set_state(before[0])
+    random.setstate(before[1])
+    gradcheck.check(drawing, T, checks=checks, max_seconds=5)
+    assert (np.random.standard_normal(3) == expected[0]).all() and random.random() == expected[1]
+
+
 def test_modes_of_the_caller_stay():
     with torch.no_grad(), np.errstate(all="raise"), warnings.catch_warnings():
         warnings.simplefilter("error")
