@@ -84,8 +84,8 @@ def evaluate(text: Callable[..., Any], fmt: Format, *arrays: Any, **options: Any
     with np.errstate(all="ignore"):
         result = text(*(_admitted(array, fmt) for array in arrays), **options)
         if isinstance(result, tuple):
-            return tuple(None if part is None else _store(part, fmt) for part in result)
-        return _store(result, fmt)
+            return tuple(None if part is None else _store(part, fmt, arrays) for part in result)
+        return _store(result, fmt, arrays)
 
 
 def _admitted(array: Any, fmt: Format) -> Any:
@@ -95,5 +95,8 @@ def _admitted(array: Any, fmt: Format) -> Any:
     return Stored(array, fmt) if fmt.bits == 16 else np.asarray(array, fmt.dtype)
 
 
-def _store(result: Any, fmt: Format) -> Any:
-    return np.asarray(result.data if isinstance(result, Stored) else result).astype(fmt.dtype)
+def _store(result: Any, fmt: Format, inputs: tuple[Any, ...]) -> Any:
+    """Return the array in its storage type; one that is an input, or a part of it, as a copy."""
+    array = np.asarray(result.data if isinstance(result, Stored) else result)
+    lent = any(np.may_share_memory(array, given) for given in inputs)
+    return array.astype(fmt.dtype, copy=lent)

@@ -69,24 +69,25 @@ def where_positive(scalar: Any, yes: Any, no: Any) -> Any:
     return yes if float(scalar) > 0 else no
 
 
-def either(first: Any, *others: Any) -> Any:
+def either(*ways: Callable[[], Any]) -> Any:
     """Return a result that a program may compute by any of several ways, the same one on paper.
 
     Over rounded values that is the hull of what all of them may give; anywhere else the first way's result,
-    or the one that `other_way` asks for. Over balls the ways are held against each other: disjoint
-    enclosures raise `ArithmeticError`.
+    or the one that `other_way` asks for: no other is computed. Over balls the ways are held against each
+    other: disjoint enclosures raise `ArithmeticError`.
     """
+    first = ways[0]()
     if isinstance(first, Rounded):
-        for other in others:
-            first = hull(first, lift(other, first.model))
+        for way in ways[1:]:
+            first = hull(first, lift(way(), first.model))
         return first
     if isinstance(first, Ball):
-        for other in others:
-            if not np.all(_overlap(first.data, other.data)):
+        for way in ways[1:]:
+            if not np.all(_overlap(first.data, way().data)):
                 raise ArithmeticError("two ways to compute one result are disjoint: they are not the same")
         return first
-    ways = (first, *others)
-    return ways[min(_WAY.get(), len(ways) - 1)]
+    asked = min(_WAY.get(), len(ways) - 1)
+    return ways[asked]() if asked else first
 
 
 _WAY: ContextVar[int] = ContextVar("_WAY", default=0)

@@ -97,13 +97,18 @@ def _adaptive(
         move = scaled_ratio(whole, m, np.sqrt(used) + eps)
     else:
         hat = used if corrected else used / second
-        spread = np.sqrt(hat) if corrected else either(np.sqrt(used) / root, np.sqrt(hat))
+        spread = np.sqrt(hat) if corrected else either(lambda: np.sqrt(used) / root, lambda: np.sqrt(hat))
         below = spread + eps if epsilon == "beside" else np.sqrt(hat + eps)
-        late = either(scaled_ratio(step, m, below), lr / first * m / below)
-        move = lr * (m / first) / below if early else late
+        if early:
+            move = lr * (m / first) / below
+        else:
+            move = either(lambda: scaled_ratio(step, m, below), lambda: lr / first * m / below)
     if decoupled and weight_decay != 0:
-        whole_move = move + lr * weight_decay * weight
-        return either(decayed(weight, lr, weight_decay) - move, weight - whole_move), m, v, largest
+        moved = either(
+            lambda: decayed(weight, lr, weight_decay) - move,
+            lambda: weight - (move + lr * weight_decay * weight),
+        )
+        return moved, m, v, largest
     return weight - move, m, v, largest
 
 
@@ -228,13 +233,13 @@ def _accelerated(
     this, following, second, root = in_doubles(weight, _momenta, beta1, beta2, momentum_decay, t)
     m, v = mean_of(mean, g, beta1, weighted), mean_of_squares(square, g, beta2)
     product = keep(keep(product) * keep(this))
-    below = either(np.sqrt(v) / root, np.sqrt(v / second)) + eps
+    below = either(lambda: np.sqrt(v) / root, lambda: np.sqrt(v / second)) + eps
     ahead = lr * (1 - this) / (1 - product)
     behind = lr * following / (1 - product * following)
     start = decayed(weight, lr, weight_decay) if decoupled else weight
     moved = either(
-        start - scaled_ratio(ahead, g, below) - scaled_ratio(behind, m, below),
-        start - (ahead * g + behind * m) / below,
+        lambda: start - scaled_ratio(ahead, g, below) - scaled_ratio(behind, m, below),
+        lambda: start - (ahead * g + behind * m) / below,
     )
     return moved, m, v, product
 
@@ -320,14 +325,14 @@ def _rectified_step(
     scalars = in_doubles(weight, _rectified, lr, beta1, beta2, threshold, t)
     first, root, unrectified, rectifier, plain, adaptive = scalars
     below = np.sqrt(v) + eps
-    scaled = m / first * lr if early else lr / first * m
-    move = either(
-        plain * m + scaled_ratio(adaptive, m, below),
-        scaled * (unrectified + root / below * rectifier),
-        (plain + 1 / below * adaptive) * m,
-    )
     if reciprocal:
         move = (plain + 1 / (below / adaptive)) * m
+    else:
+        move = either(
+            lambda: plain * m + scaled_ratio(adaptive, m, below),
+            lambda: (m / first * lr if early else lr / first * m) * (unrectified + root / below * rectifier),
+            lambda: (plain + 1 / below * adaptive) * m,
+        )
     start = decayed(weight, lr, weight_decay) if decoupled else weight
     return start - move, m, v
 
@@ -412,7 +417,8 @@ def _adamax(
     m = mean_of(mean, g, beta1, weighted)
     norm = np.maximum(beta2 * norm, np.abs(g) + eps)
     step, first = in_doubles(weight, _rate_of_adamax, lr, beta1, t)
-    return weight - either(scaled_ratio(step, m, norm), scaled_ratio(lr / first, m, norm)), m, norm
+    move = either(lambda: scaled_ratio(step, m, norm), lambda: scaled_ratio(lr / first, m, norm))
+    return weight - move, m, norm
 
 
 ADAMAX = Formula(

@@ -81,34 +81,44 @@ def mean_of(
     Beside an infinity these differ in what is NaN. `scalars` says where 1-β is computed.
     """
     (rest,) = scalars(average, _rest, beta)
-    gap, total = x - average, beta * average + rest * x
-    from_average, from_x = average + rest * gap, x - gap * (np.ones_like(average) - rest)
-    if beta > 0.5:
-        near = from_average
-    else:
-        near = either(from_x, x - beta * gap, *((from_average,) if beta == 0.5 else ()))
+    gap = x - average
+
+    def total() -> Any:
+        return beta * average + rest * x
+
+    def from_average() -> Any:
+        return average + rest * gap
+
+    def from_x() -> Any:
+        ends = (from_average,) if beta == 0.5 else ()
+        return either(lambda: x - gap * (np.ones_like(average) - rest), lambda: x - beta * gap, *ends)
+
+    near = from_average if beta > 0.5 else from_x
     return either(total, near) if weighted else either(near, total)
 
 
 def mean_of_squares(average: Any, x: Any, beta: Any, scalars: Callable[..., Any] = in_doubles) -> Any:
     """Return βv + (1-β)x², with the factor before or after the square, or as an interpolation."""
     (rest,) = scalars(average, _rest, beta)
-    squared = np.square(x)
-    mean = either(beta * average + rest * x * x, beta * average + rest * squared)
+
+    def mean() -> Any:
+        kept = beta * average
+        return either(lambda: kept + rest * x * x, lambda: kept + rest * np.square(x))
+
     if beta < 0.5:
-        return mean
-    return either(mean, np.maximum(average + rest * (squared - average), 0))
+        return mean()
+    return either(mean, lambda: np.maximum(average + rest * (np.square(x) - average), 0))
 
 
 def decayed(weight: Any, lr: Any, weight_decay: Any) -> Any:
     """Return (1 - ηλ)w: decay that no gradient sees."""
-    return either((1 - lr * weight_decay) * weight, weight - lr * weight_decay * weight)
+    return either(lambda: (1 - lr * weight_decay) * weight, lambda: weight - lr * weight_decay * weight)
 
 
 def scaled_ratio(scale: Any, numerator: Any, denominator: Any) -> Any:
     """Return scale · numerator / denominator, multiplied and divided in any order."""
     return either(
-        scale * (numerator / denominator),
-        scale * numerator / denominator,
-        scale / denominator * numerator,
+        lambda: scale * (numerator / denominator),
+        lambda: scale * numerator / denominator,
+        lambda: scale / denominator * numerator,
     )

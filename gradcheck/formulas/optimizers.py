@@ -59,8 +59,8 @@ def _sgd(
         return weight - lr * g, buffer
     new = lr * g if velocity else g
     if t > 1:
-        scale = (1 - dampening) * lr if velocity else 1 - dampening
-        buffer = either(momentum * buffer + scale * g, momentum * buffer + (1 - dampening) * new)
+        kept, scale = momentum * buffer, (1 - dampening) * lr if velocity else 1 - dampening
+        buffer = either(lambda: kept + scale * g, lambda: kept + (1 - dampening) * new)
     else:
         buffer = new
     step = new + momentum * buffer if nesterov else buffer

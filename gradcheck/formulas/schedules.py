@@ -271,8 +271,8 @@ def _one_cycle_lr(rate: Any, *, up: Any, div: Any, final_div: Any, total: int, s
     past, climb, fall = in_doubles(rate, _shares, PI, up, total, strategy == "cos", t)
     low = rate / div
     least = low / final_div
-    rising = either(rate + (low - rate) * climb, low + (rate - low) * (1 - climb))
-    falling = either(least + (rate - least) * fall, rate + (least - rate) * (1 - fall))
+    rising = either(lambda: rate + (low - rate) * climb, lambda: low + (rate - low) * (1 - climb))
+    falling = either(lambda: least + (rate - least) * fall, lambda: rate + (least - rate) * (1 - fall))
     return where_positive(past, falling, rising)
 
 
