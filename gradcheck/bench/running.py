@@ -1,4 +1,8 @@
-"""A run: the copy bandwidth first, then group after group until the plan or its budget ends."""
+"""A run: the copy bandwidth first, then group after group until the plan or its budget ends, and all again.
+
+Within a few seconds a time hardly varies, while the next run, with its arrays elsewhere in memory, may find
+another. So each group is visited twice, minutes apart and with new arrays, half of the rounds each time.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +42,9 @@ from gradcheck.runner import environment
 from gradcheck.subjects import torch_bench
 
 Say = Callable[[str], None]
+_ONE_VISIT = "timed in one visit: the budget was spent before the second"
+# Seconds from which a call that is ready is kept for the second visit.
+_DEAR = 1.0
 
 
 @dataclass(frozen=True)
@@ -168,29 +175,86 @@ def _groups(
     ends: float,
     say: Say,
 ) -> tuple[tuple[Measurement, ...], tuple[NotRun, ...], tuple[str, ...]]:
-    found: list[Measurement] = []
+    visits: list[Visit] = []
     left: list[NotRun] = []
-    warned: list[str] = []
+    settings = profile.settings.half()
     for place, group in enumerate(groups):
-        if time.monotonic() > ends and found:
+        if time.monotonic() > ends and visits:
             left += [NotRun(group.task, lane, "the budget was spent before its turn") for lane in group.lanes]
             continue
         say(f"{place + 1}/{len(groups)} {group.task.label}")
-        measured, missing, warnings = measure_group(group, profile.settings, copies, known, request.yours)
-        found += measured
-        left += missing
-        warned += warnings
+        visits.append(visit_group(group, settings, copies, known, request.yours))
+        left += visits[-1].left
+    found: list[Measurement] = []
+    for place, visit in enumerate(visits):
+        spent = time.monotonic() > ends
+        if not spent:
+            say(f"{place + 1}/{len(visits)} {visit.group.task.label}, again")
+        found += once(visit) if spent else again(visit, settings, request.yours)
+    warned = [warning for visit in visits for warning in visit.warnings]
     return tuple(found), tuple(left), tuple(dict.fromkeys(warned))
 
 
-def measure_group(
+@dataclass(frozen=True)
+class Visit:
+    """What the first visit to a group found: the samples of each measurement, and what could not be timed.
+
+    `ready` are its calls where it takes long to make them; else they are made anew.
+    """
+
+    group: Group
+    measured: list[Measurement]
+    samples: tuple[Sampled, ...]
+    single: tuple[bool, ...]
+    left: list[NotRun]
+    warnings: list[str]
+    ready: list[Prepared]
+
+
+def once(visit: Visit) -> list[Measurement]:
+    """Return the measurements of a group for whose second visit there was no time: they are marked."""
+    return [replace(each, noisy=each.noisy or _ONE_VISIT) for each in visit.measured]
+
+
+def again(visit: Visit, settings: Settings, yours: Yours | None) -> list[Measurement]:
+    """Time the lanes of a group once more, with new arrays, and return the measurements of both visits."""
+    task, lanes = visit.group.task, [each.lane for each in visit.measured]
+    with np.errstate(all="ignore"):
+        try:
+            given = problem(get_formula(task.formula), get_format(task.format), task.size, task.direction)
+            ready = visit.ready or [prepare(lane, task, given, yours) for lane in lanes]
+        except CannotRun:
+            return once(visit)
+        found = interleave([each.timed for each in ready], settings)
+    both = [
+        Sampled(a.data + b.data, a.loops, a.shares + b.shares)
+        for a, b in zip(visit.samples, found, strict=True)
+    ]
+    based = bool(lanes) and lanes[0].implementation == NUMPY
+    merged = []
+    for first, samples, single in zip(visit.measured, both, visit.single, strict=True):
+        ratio = ratios(samples, both[0]) if based and samples is not both[0] else NOTHING
+        merged.append(
+            replace(
+                first,
+                seconds=estimate(samples.data),
+                ratio=ratio,
+                rounds=len(samples.data),
+                noisy=noise(samples, ratio, single),
+                data=samples.data,
+            )
+        )
+    return merged
+
+
+def visit_group(
     group: Group,
     settings: Settings,
     copies: Sequence[Bandwidth],
     known: accuracy.Found,
     yours: Yours | None,
-) -> tuple[list[Measurement], list[NotRun], list[str]]:
-    """Time the lanes of one group in turn; return what was measured, what was not, and warnings."""
+) -> Visit:
+    """Time the lanes of one group in turn."""
     task = group.task
     formula = get_formula(task.formula)
     given = problem(formula, get_format(task.format), task.size, task.direction)
@@ -214,7 +278,9 @@ def measure_group(
     mine = next((each for each in ready if each.lane.implementation == YOURS), None)
     off = "" if mine is None or yours is None else disagreement(mine, ready[0])
     warnings = [f"{yours.address} beside {task.formula}, {task.direction}: {off}"] if off and yours else []
-    return measured, left, warnings
+    dear = any(each.setup > _DEAR for each in ready)
+    single = tuple(each.timed.single for each in ready)
+    return Visit(group, measured, found, single, left, warnings, ready if dear else [])
 
 
 def _measurement(

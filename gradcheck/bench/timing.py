@@ -12,7 +12,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gradcheck.bench.document import NOTHING, Estimate
 
@@ -56,6 +56,10 @@ class Settings:
     rounds: int = 25
     least: int = 7
     seconds: float = 2.0
+
+    def half(self) -> Settings:
+        """Return the settings of one of two visits."""
+        return replace(self, rounds=-(-self.rounds // 2), least=-(-self.least // 2), seconds=self.seconds / 2)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from gradcheck.bench.document import (
 from gradcheck.bench.plan import PROFILES, Group, Selection
 from gradcheck.bench.problems import problem
 from gradcheck.bench.running import Request
-from gradcheck.bench.timing import Settings
+from gradcheck.bench.timing import Sampled, Settings
 from gradcheck.document import CheckRecord, Document, RunInfo
 from gradcheck.formats import FLOAT32, get_format
 from gradcheck.formulas import get_formula
@@ -44,7 +44,8 @@ TINY = Settings(1e-5, 7, 7, 0.0)
 
 
 def measured(group: Group, yours: Yours | None = None) -> tuple[list, list, list]:
-    return running.measure_group(group, TINY, (), {}, yours)
+    visit = running.visit_group(group, TINY, (), {}, yours)
+    return visit.measured, visit.left, visit.warnings
 
 
 def prepared(lane: Lane, task: Task, yours: Yours | None = None) -> Prepared:
@@ -204,18 +205,41 @@ def test_a_text_that_is_no_document_is_refused() -> None:
 
 
 def test_when_the_budget_is_spent_the_rest_is_not_run(tiny: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = running.measure_group
+    real = running.visit_group
 
     def slow(*arguments: object) -> object:
         time.sleep(0.3)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running, "measure_group", slow)
+    monkeypatch.setattr(running, "visit_group", slow)
     document = running.run(
         replace(tiny, budget=0.2, selection=Selection(formulas=("relu",), sizes=(64, 128)))
     )
     assert document.measurements
     assert any("budget" in each.reason for each in document.not_run)
+    assert all(each.noisy for each in document.measurements)
+
+
+def test_a_group_is_visited_twice_and_what_differs_between_the_visits_is_noise() -> None:
+    group = Group(Task("relu", "float64", 64), (Lane(NUMPY), Lane(TORCH)))
+    visit = running.visit_group(group, TINY, (), {}, None)
+    both = running.again(visit, TINY, None)
+    assert [m.rounds for m in both] == [2 * m.rounds for m in visit.measured]
+    assert both[1].data[: visit.measured[1].rounds] == visit.measured[1].data
+    # The same visit with a lane that took three times as long, evenly.
+    slower = Sampled(tuple(3 * s for s in visit.samples[1].data), 1, visit.samples[1].shares)
+    uneven = running.again(replace(visit, samples=(visit.samples[0], slower)), TINY, None)
+    assert "the interval spans a factor of" in uneven[1].noisy
+    assert all(m.noisy for m in running.once(visit))
+
+
+def test_what_is_dear_to_make_is_kept_for_the_second_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group(Task("relu", "float64", 64), (Lane(NUMPY), Lane(TORCH)))
+    assert not running.visit_group(group, TINY, (), {}, None).ready
+    monkeypatch.setattr(running, "_DEAR", -1.0)
+    visit = running.visit_group(group, TINY, (), {}, None)
+    monkeypatch.setattr(running, "prepare", None)
+    assert [m.lane for m in running.again(visit, TINY, None)] == list(group.lanes)
 
 
 def test_accuracy_is_that_of_the_verification() -> None:
