@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 
@@ -27,6 +27,8 @@ _ROUNDING = 5e-12
 _LEAST_FACTORS = 0.25
 _NEARLY = 4.0
 _FACTORS = np.concatenate([np.arange(-256, -127), np.arange(128, 257)]) / 256.0
+# How many factors of a seed are kept.
+_KEPT = 6_144
 # How many numbers of a batch are held at once, inputs and outputs together.
 _HELD = 500_000
 
@@ -60,6 +62,20 @@ def signed(rng: np.random.Generator, shape: tuple[int, ...]) -> Vector:
     return _FACTORS[rng.integers(0, len(_FACTORS), shape)]
 
 
+def _drawn(seed: int, count: int) -> Vector:
+    """Return so many factors of a seed; the first few thousand are drawn once for all checks."""
+    if count <= _KEPT:
+        return _first(seed)[:count]
+    return signed(np.random.default_rng([seed, 21]), (count,))
+
+
+@lru_cache(maxsize=64)
+def _first(seed: int) -> Vector:
+    factors = signed(np.random.default_rng([seed, 21]), (_KEPT,))
+    factors.flags.writeable = False
+    return factors
+
+
 def project(function: Function, point: Point, seed: int) -> list[Projected] | None:
     """Return what the forms say about each input; None where the outputs are not finite."""
     said = _attempt(function, point, range(len(point)), seed, _SMOOTH)
@@ -76,11 +92,13 @@ def project(function: Function, point: Point, seed: int) -> list[Projected] | No
 def _attempt(
     function: Function, point: Point, places: Iterable[int], seed: int, way: _Way
 ) -> dict[int, Projected] | None:
-    rng = np.random.default_rng([seed, 21])
-    factors = signed(rng, (FORMS, function.size))
+    places = list(places)
+    drawn = _drawn(seed, FORMS * (function.size + sum(function.inputs[place].size for place in places)))
+    factors, drawn = _taken(drawn, function.size)
     slopes = {}
     for place in places:
-        slope = _derivatives(function, point, place, factors, rng, way)
+        directions, drawn = _taken(drawn, function.inputs[place].size)
+        slope = _derivatives(function, point, place, factors, directions, way)
         if slope is None:
             return None
         slopes[place] = slope
@@ -89,6 +107,11 @@ def _attempt(
     hot[0, steepest] = 1.0
     gradients = function.gradients(point, np.concatenate([factors, hot]))
     return {place: _compared(slope, gradients[place], function.size) for place, slope in slopes.items()}
+
+
+def _taken(drawn: Vector, size: int) -> tuple[Vector, Vector]:
+    """Split the factors of `FORMS` vectors off."""
+    return drawn[: FORMS * size].reshape(FORMS, size), drawn[FORMS * size :]
 
 
 @dataclass(frozen=True)
@@ -103,10 +126,10 @@ class _Slopes:
 
 
 def _derivatives(
-    function: Function, point: Point, place: int, factors: Vector, rng: np.random.Generator, way: _Way
+    function: Function, point: Point, place: int, factors: Vector, signs: Vector, way: _Way
 ) -> _Slopes | None:
     sizes = differences.step_sizes(point[place])
-    directions = signed(rng, (FORMS, sizes.size)) * sizes
+    directions = signs * sizes
     steps = np.exp2(-np.array(way.ladder, dtype=float))
     ways = (steps[:, None, None] * directions).reshape(-1, sizes.size)
     forms = np.empty((len(ways), FORMS))
