@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from gradcheck.errors import UsageError
 from gradcheck.subjects.function import Axes, CallFailed, Draw, Point, Vector, raised_by, resample
+from gradcheck.subjects.nested import leaves as nested_leaves
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -361,23 +362,8 @@ def floating(result: Any) -> list[Tensor]:
     """Return the floating tensors of a result, however nested, in order."""
     import torch
 
-    found: list[Tensor] = []
-
-    def collect(item: Any) -> None:
-        if isinstance(item, torch.Tensor):
-            if item.is_floating_point():
-                found.append(item)
-        elif isinstance(item, list | tuple):
-            for value in item:
-                collect(value)
-        elif isinstance(item, Mapping):
-            for value in item.values():
-                collect(value)
-        elif is_dataclass(item):
-            for field_ in fields(item):
-                collect(getattr(item, field_.name, None))
-
-    collect(result)
+    tensors = (item for item in nested_leaves(result) if isinstance(item, torch.Tensor))
+    found = [tensor for tensor in tensors if tensor.is_floating_point()]
     if not found:
         kind = getattr(result, "dtype", type(result).__name__)
         raise UsageError(
