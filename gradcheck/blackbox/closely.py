@@ -19,13 +19,18 @@ RELATIVE = 1e-9
 # An estimate is no estimate if its error exceeds this share of the entry, or of the largest entry.
 KNOWN = 1e-3
 _SHARP = 0.03
+# Beside numbers of the example's size, one that is so much smaller may be lost in a sum. One that is so much
+# larger may pass over steps of the function that no difference resolves, and is held to six digits.
+_SMALL = 2.0**-10
+_LARGE = 2.0**16
+_RELATIVE_LARGE = 1e-6
 # Below this, products of what enters an entry are no normal numbers.
 _TINY = 1e-290
 _NEARBY = 128
 # Beyond so many bounds an entry is wrong whatever the function does closer to the point.
 _PLAIN = 1e-3
 _UNSEEN = 2.0**-49
-_ROUGH, _FAR = (-15, -17, -19, -21, -23), (-7, -8, -9, -11)
+_ROUGH, _WIDE = (-15, -17, -19, -21, -23), (-7, -8, -9, -11)
 _CALM = (4, 10, 16, 22, 28, 34, 40)
 
 
@@ -60,6 +65,12 @@ class Suspect:
     def size(self) -> float:
         """The size that steps of this element are measured by."""
         return float(differences.step_sizes(self.point[self.place])[self.column])
+
+    @cached_property
+    def near(self) -> bool:
+        """Whether the element is not much larger than those of the example."""
+        usual = _usual(self)
+        return not 0 < usual < self.size / _LARGE
 
     @cached_property
     def direction(self) -> Vector:
@@ -163,9 +174,63 @@ def look(suspect: Suspect) -> tuple[Entry | None, bool]:
     vague = math.isfinite(got) and entry.bound > _PLAIN * entry.error
     if vague and not _resolved(suspect, entry):
         return None, False
-    if math.isfinite(got) and _nearby(suspect, entry.bound):
+    if math.isfinite(got) and (_nearby(suspect, entry.bound) or _shared(suspect)):
         return None, True
+    if math.isfinite(got) and _from_afar(suspect):
+        return None, False
     return entry, True
+
+
+def _shared(suspect: Suspect) -> bool:
+    """Whether elements are equal to this one and the gradient is right along all of them together.
+
+    Of many equal elements one alone may move and the median stays, say: each slope is zero, and which one
+    gets the gradient is a choice.
+    """
+    function, point, place, row = suspect.function, suspect.point, suspect.place, suspect.row
+    equal = point[place] == point[place][suspect.column]
+    if equal.sum() < 2:
+        return False
+    direction = np.where(equal, suspect.size, 0.0)
+    noise, _ = differences.noise_of(function, point, place, direction, rows=[row])
+    ends = differences.sides(function, point, place, direction, noise=noise, rows=[row])
+    hot = np.zeros((1, function.size))
+    hot[0, row] = 1.0
+    gradient = function.gradients(point, hot)[place]
+    if gradient is None or not np.isfinite(gradient[0, equal]).all():
+        return False
+    shares = gradient[0, equal] * suspect.size
+    low, high = sorted((float(ends.right.value[0]), float(ends.left.value[0])))
+    error = float(ends.right.error[0] + ends.left.error[0])
+    scale = max(abs(low), abs(high), float(np.abs(shares).max()))
+    slack = CLOSE * error + 1e-8 * scale
+    return bool(error <= _SHARP * scale and low - slack <= shares.sum() <= high + slack)
+
+
+def _from_afar(suspect: Suspect) -> bool:
+    """Whether an element is far smaller than the example's, and steps of that size find the gradient right.
+
+    What is added to something of an ordinary size and taken from it again is rounded as that is: next to
+    nothing, it stands still over any step of the size of the element.
+    """
+    usual, size = _usual(suspect), suspect.size
+    if not 0 < size < _SMALL * usual:
+        return False
+    reach = int(math.log2(usual / size))
+    reading = suspect.reading(0.0, tuple(range(1 - reach, -2, 2)))
+    if reading is None:
+        return False
+    got, margin = suspect.got[0], CLOSE * reading.error + 1e-6 * abs(suspect.got[0])
+    return reading.error <= _SHARP * abs(got) and reading.low - margin <= got <= reading.high + margin
+
+
+def _usual(suspect: Suspect) -> float:
+    """Return the largest number that the example has in this input, 0 where there is none."""
+    example = getattr(suspect.function, "point", None)
+    if example is None or len(example) <= suspect.place:
+        return 0.0
+    x = np.abs(example[suspect.place])
+    return float(x[np.isfinite(x)].max(initial=0.0))
 
 
 def _ways(suspect: Suspect) -> Iterator[tuple[float, tuple[int, ...]]]:
@@ -179,7 +244,7 @@ def _ways(suspect: Suspect) -> Iterator[tuple[float, tuple[int, ...]]]:
     if still:
         yield 0.0, differences.FINE
     yield max(noise, suspect.noise_at(_ROUGH)), differences.COARSE
-    yield max(noise, suspect.noise_at(_FAR)), differences.FAR
+    yield max(noise, suspect.noise_at(_WIDE)), differences.FAR
 
 
 def _resolved(suspect: Suspect, entry: Entry) -> bool:
@@ -252,8 +317,9 @@ def _judged(suspect: Suspect, reading: Reading) -> tuple[Entry | None, bool]:
     got, own = suspect.got
     low, high, spread = reading.low, reading.high, reading.error
     size = max(abs(low), abs(high))
+    relative = RELATIVE if suspect.near else _RELATIVE_LARGE
     with np.errstate(all="ignore"):
-        bound = CLOSE * (spread + own) + RELATIVE * size + suspect.floor + _TINY
+        bound = CLOSE * (spread + own) + relative * size + suspect.floor + _TINY
     if not (math.isfinite(spread) and math.isfinite(low) and math.isfinite(high)):
         return None, False
     off = max(low - got, got - high, 0.0) if math.isfinite(got) else math.inf

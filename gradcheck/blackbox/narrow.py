@@ -21,6 +21,8 @@ _BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
 _ROUNDINGS = {"float32": 48.0, "bfloat16": 16.0, "float16": 16.0}
 _CONDITION = 24.0
 _NOISE = 8.0
+# So many outputs of the largest size may meet in one gradient.
+_FEW = 4.0
 _USUAL = ("as given", "like")
 
 
@@ -34,6 +36,7 @@ class _Trial:
     found: list[Vector | None]
     truth: list[Vector | None]
     reach: list[Vector]
+    natural: list[float]
 
 
 def formats(oracle: Oracle) -> Iterator[Seen]:
@@ -54,7 +57,8 @@ def formats(oracle: Oracle) -> Iterator[Seen]:
         for trial in trials:
             if isinstance(trial, _Trial):
                 own = _sizes([trial])
-                scales = [max(a, b) for a, b in zip(own, usual, strict=True)] if usual else own
+                usual = usual or own
+                scales = [max(sizes) for sizes in zip(own, usual, trial.natural, strict=True)]
                 yield _tried(oracle, trial, scales)
             else:
                 yield trial
@@ -66,7 +70,9 @@ def _sizes(trials: list[_Trial]) -> list[float]:
 
 
 def _trial(oracle: Oracle, name: str, family: str) -> _Trial | Seen:
-    wide, narrow = oracle.function, oracle.function.of_format(name)
+    # What is not differentiated is rounded to the format as well: both compute with the same numbers.
+    wide = oracle.function.with_rest(lambda x: _narrowed(x, name))
+    narrow = wide.of_format(name)
     point = oracle.example() if family == "as given" else oracle.family(wide, family)
     point = oracle.within(wide, point)
     free = family in ("as given", "hundreds")
@@ -81,7 +87,8 @@ def _trial(oracle: Oracle, name: str, family: str) -> _Trial | Seen:
     except (CallFailed, UsageError) as error:
         return Seen(notes=(f"not in {name}: {raised_by(error.__cause__ or error)}",))
     try:
-        truth = [one(wide, point), *wide.gradients(point, factors[None])]
+        value = one(wide, point)
+        truth: list[Vector | None] = [value, *wide.gradients(point, factors[None])]
         spread = _spread(wide, point, factors, truth, narrow.roundoff, rng)
     except CallFailed as error:
         return Seen(notes=(f"{family}: {raised_by(error.__cause__ or error)}",))
@@ -91,7 +98,20 @@ def _trial(oracle: Oracle, name: str, family: str) -> _Trial | Seen:
         else moved
         for moved, own in zip(spread, noise, strict=True)
     ]
-    return _Trial(name, family, point, found, truth, reach)
+    return _Trial(name, family, point, found, truth, reach, _natural(value, point, factors))
+
+
+def _natural(value: Vector, point: Point, factors: Vector) -> list[float]:
+    """Return the sizes that the results have where nothing cancels or saturates.
+
+    Values of size y that change over distances of size x have slopes of the order of y/x: where the slope is
+    next to nothing, it is what is left of numbers of that size.
+    """
+    with np.errstate(all="ignore"):
+        largest = _largest(value * factors)
+        weight = min(float(np.linalg.norm(value * factors)), _FEW * largest) if largest > 0 else 0.0
+    typical = [_largest(x) for x in point]
+    return [0.0, *(weight / size if size > 0 else 0.0 for size in typical)]
 
 
 def _tried(oracle: Oracle, trial: _Trial, usual: list[float]) -> Seen:
@@ -124,7 +144,7 @@ def _against(
         off = np.abs(got - expected)
         bad = usable & ~(off <= allowed)
         # On the way to a huge number something larger may overflow; that is the format's affair.
-        bad &= np.isfinite(got) | (np.abs(expected) < _LARGEST[name] ** 0.5)
+        bad &= np.isfinite(got) | (np.maximum(np.abs(expected), allowed) < _LARGEST[name] ** 0.5)
     problems: tuple[Problem, ...] = ()
     if bad.any():
         worst = int(np.argmax(np.where(bad, np.where(np.isfinite(off), off / allowed, np.inf), -1.0)))
@@ -170,9 +190,15 @@ def _spread(
 ) -> list[Vector]:
     """Return how far outputs and gradients move when the inputs do by a rounding error of the format."""
     spread = [np.zeros(0) if t is None else np.zeros(t.size) for t in truth]
+
+    def nudged(x: Vector) -> Vector:
+        return x * (1 + rng.integers(-1, 2, x.shape) * 2 * roundoff)
+
     for _ in range(4):
-        moved = tuple(x * (1 + rng.integers(-1, 2, x.size) * 2 * roundoff) for x in point)
-        there = [one(function, moved), *function.gradients(moved, factors[None])]
+        moved = tuple(nudged(x) for x in point)
+        # Whole numbers, such as those of a mask, stay what they are.
+        other = function.with_rest(lambda x: np.where(x == np.rint(x), x, nudged(x)))
+        there = [one(other, moved), *other.gradients(moved, factors[None])]
         for k, (now, base) in enumerate(zip(there, truth, strict=True)):
             if now is not None and base is not None:
                 with np.errstate(all="ignore"):

@@ -10,17 +10,23 @@ from typing import Any
 import numpy as np
 
 from gradcheck.blackbox import domains, jacobian, points, sizes
-from gradcheck.blackbox.closely import Entry
-from gradcheck.blackbox.differences import rounded
+from gradcheck.blackbox.closely import CLOSE, Entry
+from gradcheck.blackbox.differences import noise_of, rounded, sides, step_sizes
 from gradcheck.blackbox.projection import signed
 from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.subjects.function import CallFailed, Point, Resizable, one, raised_by
-from gradcheck.subjects.probing import REFUSES
+from gradcheck.subjects.probing import REFUSES, SAME, tolerance
 
 # A Jacobian of more entries is compared by forms first; below, every entry is cheap enough.
 _EVERY_ENTRY = 10_000
 _MOST_ENTRIES = 2_000_000
 _ROWS = 4
+# So many times what the outputs are rounded by may lie between two gradients that are the same.
+_ROUNDINGS = 64.0
+
+
+# What compares two modes of differentiation, and neither with the function itself.
+_TWO_MODES = ("forward", "second cotangent")
 
 
 class OutOfTime(Exception):
@@ -316,7 +322,12 @@ class Oracle:
         except CallFailed as error:
             return Seen(notes=(f"{family}: {raised_by(error.__cause__ or error)}",))
         try:
-            return self._told(self.probes[name](self.function, point, self.seed), family, point)
+            found = self._found(name, point, SAME)
+            if _differs(found) and (coarse := self._coarse(point)) > SAME:
+                found = self._found(name, point, coarse)
+            if _differs(found) and name in _TWO_MODES and self._chooses(name, point):
+                return Seen(cases=1, notes=(f"{family}: at kinks, two modes choose different slopes",))
+            return self._told(found, family, point)
         except CallFailed as error:
             # Plain calls work here: what the probe does with them must work as well.
             said = raised_by(error.__cause__ or error)
@@ -329,6 +340,35 @@ class Oracle:
                 leaves=self.function.leaves,
             )
             return Seen(problems=(problem,))
+
+    def _found(self, name: str, point: Point, same: float) -> Any:
+        with tolerance(same):
+            return self.probes[name](self.function, point, self.seed)
+
+    def _chooses(self, name: str, point: Point) -> bool:
+        """Whether outputs bend at a point, and two modes agree beside it: there each may choose a slope."""
+        beside, bends = [], False
+        for place, x in enumerate(point):
+            sizes = step_sizes(x)
+            direction = signed(np.random.default_rng([self.seed, 95]), x.shape) * sizes
+            ends = sides(self.function, point, place, direction)
+            with np.errstate(all="ignore"):
+                apart = np.abs(ends.right.value - ends.left.value)
+                known = CLOSE * (ends.right.error + ends.left.error) + 1e-6 * np.abs(ends.right.value)
+                bends |= bool((apart > known).any())
+            beside.append(rounded(x + 2.0**-10 * direction))
+        return bends and not _differs(self._found(name, tuple(beside), SAME))
+
+    def _coarse(self, point: Point) -> float:
+        """Return how closely numbers can agree that the function rounds inside, relative to the largest."""
+        base = np.abs(one(self.function, point))
+        largest = float(base[np.isfinite(base)].max(initial=0.0))
+        found = 0.0
+        for place, x in enumerate(point):
+            direction = signed(np.random.default_rng([self.seed, 93]), x.shape) * step_sizes(x)
+            noise, _ = noise_of(self.function, point, place, direction)
+            found = max(found, float(noise[np.isfinite(noise)].max(initial=0.0)))
+        return _ROUNDINGS * found / largest if largest > 0 else 0.0
 
     def process(self) -> Seen:
         """Inputs, earlier outputs, the process and repeated calls."""
@@ -368,3 +408,8 @@ class Oracle:
         return Seen(
             found.compared, cases=1, problems=problems, notes=tuple(found.notes), families={family: 1}
         )
+
+
+def _differs(found: Any) -> bool:
+    """Whether numbers disagree; what is broken in another way is no matter of a tolerance."""
+    return any(not fault.breach for fault in found.faults)

@@ -155,6 +155,16 @@ class ArrayFunction:
         """Return the same function with its inputs in another format."""
         return replace(self, format=name)
 
+    def with_rest(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> ArrayFunction:
+        """Return the same function with its undifferentiated floating inputs changed."""
+        made = tuple(
+            leaf
+            if leaf.active or not is_floating(leaf.array.dtype)
+            else replace(leaf, array=change(leaf.array.astype(np.float64)))
+            for leaf in self.leaves
+        )
+        return replace(self, leaves=made)
+
     def with_other_integers(self, rng: np.random.Generator) -> ArrayFunction | None:
         """Return the function with other whole numbers in its undifferentiated inputs, None without any."""
         made = tuple(

@@ -151,6 +151,10 @@ class Resizable(Function, Protocol):
         """Return the function with its inputs in another format."""
         ...
 
+    def with_rest(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Resizable:
+        """Return the function with its undifferentiated floating inputs changed, as arrays of float64."""
+        ...
+
     def with_other_integers(self, rng: np.random.Generator) -> Resizable | None:
         """Return the function with other whole numbers in its undifferentiated inputs, None without any."""
         ...

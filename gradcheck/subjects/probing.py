@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from gradcheck.subjects.function import Vector
 
 # Two ways to the same numbers may sum in another order, and a kernel may be chosen by layout.
-_SAME = 1e-9
+SAME = 1e-9
 # How the note begins of a function that says that its gradient has none.
 REFUSES = "refuses to be differentiated twice"
 
@@ -24,12 +27,25 @@ class Fault:
     breach: str = ""
 
 
+_TOLERANCE: ContextVar[float] = ContextVar("_TOLERANCE", default=SAME)
+
+
+@contextmanager
+def tolerance(same: float) -> Iterator[None]:
+    """Inside the block, numbers that agree to `same` of their size are the same."""
+    token = _TOLERANCE.set(same)
+    try:
+        yield
+    finally:
+        _TOLERANCE.reset(token)
+
+
 @dataclass
 class Found:
     """What a probe saw. Numbers that agree to `same` of their size are the same."""
 
     compared: int = 0
-    same: float = _SAME
+    same: float = field(default_factory=_TOLERANCE.get)
     faults: list[Fault] | None = None
     notes: list[str] | None = None
 

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcheck.errors import UsageError
 from gradcheck.subjects.function import Axes, CallFailed, Draw, Point, Vector, raised_by, resample
@@ -110,6 +111,17 @@ class TorchFunction:
     def of_format(self, name: str) -> TorchFunction:
         """Return the same function with its inputs in another format."""
         return replace(self, format=name)
+
+    def with_rest(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> TorchFunction:
+        """Return the same function with its undifferentiated floating inputs changed."""
+        import torch
+
+        def changed(leaf: Leaf) -> Tensor:
+            if leaf.active or not leaf.tensor.is_floating_point():
+                return leaf.tensor
+            return torch.from_numpy(change(leaf.tensor.to(torch.float64).numpy(force=True)))
+
+        return self.at_leaves([changed(leaf) for leaf in self.leaves])
 
     def at_leaves(self, leaves: Sequence[Tensor]) -> TorchFunction:
         """Return the same function for other examples of its inputs."""

@@ -6,8 +6,10 @@ worst number of each. What the function does not offer (a forward mode, say) is 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from gradcheck.subjects.torch_second import second_cotangent
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Against = Callable[[str, list[Vector], list[Vector]], None]
 
 
 def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
@@ -71,9 +75,58 @@ def cotangents(function: TorchFunction, point: Point, seed: int) -> Found:
     _, expanded = run(function, function.tensors(point), one_number)
     _, ones = plain(function, point, np.ones(function.size))
     against("an expanded cotangent differs from that of a full one", expanded, ones)
+    _along_axes(function, point, seed, against)
+    _one_output(function, point, first, against)
     _twice(function, point, first, base, found, names)
     _accumulated(function, point, first, base, found, names)
     return found
+
+
+def _along_axes(function: TorchFunction, point: Point, seed: int, against: Against) -> None:
+    """Expand cotangents along one axis, as a sum over that axis hands them back."""
+    import torch
+
+    axes = max((len(shape) for shape in function.output_shapes), default=0)
+    for axis in range(axes) if axes > 1 else ():
+
+        def expanded(outputs: list[Tensor], full: bool, axis: int = axis) -> list[Tensor]:
+            made = []
+            for number, output in enumerate(outputs):
+                shape = list(output.shape)
+                if axis < len(shape):
+                    shape[axis] = 1
+                few = torch.from_numpy(signed(seed + 31 + number, math.prod(shape))).reshape(shape)
+                wide = few.to(output.dtype).expand(output.shape)
+                made.append(wide.contiguous() if full else wide)
+            return made
+
+        _, got = run(function, function.tensors(point), partial(expanded, full=False))
+        _, expected = run(function, function.tensors(point), partial(expanded, full=True))
+        against(f"a cotangent expanded along axis {axis} differs from that of a full one", got, expected)
+
+
+def _one_output(function: TorchFunction, point: Point, flat: Vector, against: Against) -> None:
+    """Differentiate each of several outputs alone: a cotangent that the others lack counts as zero."""
+    import torch
+
+    sizes = [math.prod(shape) for shape in function.output_shapes]
+    if len(sizes) < 2:
+        return
+    ends = np.cumsum([0, *sizes])
+    for number in range(len(sizes)):
+        part = np.zeros_like(flat)
+        part[ends[number] : ends[number + 1]] = flat[ends[number] : ends[number + 1]]
+        _, expected = plain(function, point, part)
+        with torch.enable_grad():
+            leaves = function.tensors(point)
+            wanted = [leaves[p].requires_grad_() for p in function.active]
+            outputs = function.outputs(leaves)
+            if not outputs[number].requires_grad:
+                continue
+            given = cotangents_of(outputs, part)
+            grads = torch.autograd.grad(outputs[number], wanted, given[number], allow_unused=True)
+        got = [np.zeros(x.numel()) if g is None else joined([g]) for g, x in zip(grads, wanted, strict=True)]
+        against(f"output {number} alone differs from that with zero cotangents of the others", got, expected)
 
 
 def _held(function: TorchFunction, point: Point) -> tuple[int, float]:

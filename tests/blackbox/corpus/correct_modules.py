@@ -184,6 +184,12 @@ def layer_norm_vjp(inputs, g):
     return dx, (g * y).reshape(-1, x.shape[-1]).sum(0)
 
 
+def inverse(x):
+    if x.ndim != 2:
+        raise ValueError("expected one matrix")
+    return np.linalg.inv(x)
+
+
 def inverse_vjp(inputs, g):
     y = np.linalg.inv(inputs[0])
     return (-(y.T @ g @ y.T),)
@@ -237,7 +243,7 @@ add(
 add("numpy-layer-norm", layer_norm, pairs((3, 6), (6,)), pairs((1, 4), (4,)), vjp=layer_norm_vjp, ties=True)
 add(
     "numpy-inverse",
-    np.linalg.inv,
+    inverse,
     lambda: (array(3, 3) + 3 * np.eye(3),),
     lambda: (array(2, 2) + 3 * np.eye(2),),
     vjp=inverse_vjp,

@@ -301,6 +301,8 @@ class Huber(Function):
 class Cosine(Function):
     @staticmethod
     def forward(ctx, a, b):
+        if a.shape != b.shape:
+            raise ValueError("expected two arrays of one shape")
         ctx.save_for_backward(a, b)
         return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
 
