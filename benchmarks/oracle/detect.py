@@ -28,7 +28,7 @@ from typing import Any
 
 from scipy import stats
 
-from benchmarks.oracle import peers, processes
+from benchmarks.oracle import explanation, peers, processes
 
 OURS = "gradcheck.check"
 SECONDS = 30.0
@@ -37,8 +37,8 @@ ALARMS = ("wrong", "inconsistent")
 APART = ("unstable", "inconclusive", "vacuous")
 
 
-def ours(operation: Any) -> dict[str, Any]:
-    """Return the verdict of the default call."""
+def ours(operation: Any, explained: bool = False) -> dict[str, Any]:
+    """Return the verdict of the default call, and, if asked, what explains each finding."""
     from gradcheck.blackbox import check
     from gradcheck.errors import UsageError
 
@@ -50,7 +50,47 @@ def ours(operation: Any) -> dict[str, Any]:
     except Exception as error:
         return {"verdict": "failed", "said": f"{type(error).__name__}: {error}"[:300], "findings": []}
     findings = [f"{f.cell.check}: {_message(f)}"[:300] for f in result.findings[:3]]
-    return {"verdict": result.verdict.value, "findings": findings, "unfinished": list(result.unfinished)}
+    answer = {"verdict": result.verdict.value, "findings": findings, "unfinished": list(result.unfinished)}
+    if explained and answer["verdict"] in ALARMS:
+        answer["explanations"] = [each for f in result.findings for each in explanations_of(operation, f)]
+    return answer
+
+
+def explanations_of(operation: Any, finding: Any) -> list[dict[str, str]]:
+    """Return what explains a finding about an operation that is taken for right, by a measurement.
+
+    What was compared with a formula of the catalogue lies outside of an enclosure that is proven; the rest is
+    put to `benchmarks.oracle.explaining`, which knows neither the checker nor a name.
+    """
+    from benchmarks.oracle import explaining
+    from gradcheck.blackbox import check as check_again
+    from gradcheck.blackbox.api import prepared
+    from gradcheck.explain import BLACK_BOX
+
+    check = finding.cell.check
+    if check not in BLACK_BOX:
+        return [_told(check, explanation.Explanation(explanation.DEFECT, "outside of what is proven"))]
+    call = operation.make()
+    if "vjp" in call.keywords:
+        return [_told(check, explanation.Explanation(explanation.UNEXPLAINED, "a NumPy pair"))]
+    function: Any = prepared(call.f, call.inputs, call.keywords)
+    sample = [leaf.tensor.detach().clone().requires_grad_(leaf.active) for leaf in function.leaves]
+
+    def f(*tensors: Any) -> Any:
+        return function.call(list(tensors))
+
+    found = [finding]
+    if any(leaf.fixed for leaf in function.leaves):
+        # The program of a module does not hold its parameters; that of a function of them does.
+        found = [each for each in check_again(f, *sample).findings if each.cell.check == check]
+    said = [
+        _told(check, explaining.explain(f, sample, check, each.message, each.reproduction)) for each in found
+    ]
+    return said or [_told(check, explanation.Explanation(explanation.UNEXPLAINED, "not found again"))]
+
+
+def _told(check: str, said: explanation.Explanation) -> dict[str, str]:
+    return {"check": check, "explanation": said.kind, "measured": said.measured}
 
 
 def _message(finding: Any) -> str:
@@ -77,16 +117,26 @@ def runnable() -> list[str]:
     return [name for name in peers.peer_names() if not peers.missing(name)]
 
 
-def wrong(operations: Sequence[Any], jobs: int, budget: float) -> list[dict[str, Any]]:
-    """Ask everybody about wrong operations."""
+def wrong(
+    operations: Sequence[Any], jobs: int, budget: float, kept: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Ask everybody about wrong operations, peers only about what an earlier report does not have."""
+    earlier = {row["name"]: row["peers"] for row in (kept or {}).get("answers", ())}
     rows = {
-        o.name: {"name": o.name, "cause": o.cause, "ours": None, "seconds": 0.0, "peers": {}}
+        o.name: {
+            "name": o.name,
+            "cause": o.cause,
+            "ours": None,
+            "seconds": 0.0,
+            "peers": dict(earlier.get(o.name, {})),
+        }
         for o in operations
     }
     tasks: list[Any] = []
     for o in operations:
         tasks.append(((o.name, OURS), partial(ours, o)))
-        tasks += [((o.name, peer), partial(asked, peer, o)) for peer in runnable()]
+        new = [peer for peer in runnable() if peer not in rows[o.name]["peers"]]
+        tasks += [((o.name, peer), partial(asked, peer, o)) for peer in new]
     _answered(rows, tasks, jobs, budget)
     return [row for row in rows.values() if row["ours"] and set(runnable()) <= set(row["peers"])]
 
@@ -122,7 +172,7 @@ def right(every: int, sample: int, jobs: int, budget: float) -> list[dict[str, A
     step = max(1, len(calls) // sample) if sample else len(calls)
     for_peers = calls[::step][:sample]
     rows = {c.name: {"name": c.name, "ours": None, "seconds": 0.0, "peers": {}} for c in calls}
-    tasks: list[Any] = [((c.name, OURS), partial(ours, c)) for c in for_ours]
+    tasks: list[Any] = [((c.name, OURS), partial(ours, c, explained=True)) for c in for_ours]
     tasks += [((c.name, peer), partial(asked, peer, c)) for peer in runnable() for c in for_peers]
     # In random order: where the budget ends the run, what was asked is still a sample of everything.
     random.Random(0).shuffle(tasks)
@@ -166,7 +216,10 @@ def alarms(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the counts of the right calls: alarms with their bounds, what is apart, the peers' alarms."""
     mine = [r for r in rows if r["ours"]]
     said = Counter(r["ours"]["verdict"] for r in mine)
-    made: dict[str, Any] = {OURS: _rate(sum(said[v] for v in ALARMS), len(mine))}
+    accused = [r for r in mine if r["ours"]["verdict"] in ALARMS]
+    why = Counter(_why(r) for r in accused)
+    made: dict[str, Any] = {OURS: _rate(why.pop(explanation.UNEXPLAINED, 0), len(mine))}
+    made[OURS] |= {"explained by a measurement": dict(why)}
     made[OURS] |= {v: said[v] for v in APART} | {
         "other": {k: n for k, n in said.items() if k not in (*ALARMS, *APART)},
         "unfinished": sum(bool(r["ours"].get("unfinished")) for r in mine),
@@ -180,6 +233,12 @@ def alarms(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         made[peer] = _rate(heard.count(peers.CAUGHT), len(heard))
         made[peer]["not applicable"] = len(answers) - len(heard)
     return made
+
+
+def _why(row: dict[str, Any]) -> str:
+    """Return the one explanation of a row: of several findings the one that needs a person most."""
+    kinds = {each["explanation"] for each in row["ours"].get("explanations", ())}
+    return max(kinds, key=explanation.KINDS.index, default=explanation.UNEXPLAINED)
 
 
 def _rate(count: int, number: int) -> dict[str, Any]:
@@ -224,7 +283,7 @@ def table(report: dict[str, Any]) -> str:
     for who, counts in report["right"].items():
         lines.append(f"  {who}: " + ", ".join(f"{k} {_short(v)}" for k, v in counts.items()))
     lines += ["", f"alarms of ours ({len(report['alarms'])}):"]
-    lines += [f"  {a['name']}: {a['verdict']}: {a['findings'][:1]}" for a in report["alarms"]]
+    lines += [f"  {a['name']}: {a['why']}: {a['findings'][:1]}" for a in report["alarms"]]
     return "\n".join(lines)
 
 
@@ -254,7 +313,9 @@ def report_of(bad: Sequence[dict[str, Any]], good: Sequence[dict[str, Any]]) -> 
         ],
         "right": alarms(good),
         "alarms": [
-            {"name": r["name"], **r["ours"]} for r in good if r["ours"] and r["ours"]["verdict"] in ALARMS
+            {"name": r["name"], "why": _why(r), **r["ours"]}
+            for r in good
+            if r["ours"] and r["ours"]["verdict"] in ALARMS
         ],
         "apart": [
             {"name": r["name"], **r["ours"]}
@@ -300,7 +361,11 @@ def main() -> None:
         "--budget", type=float, default=float("inf"), help="seconds for each of the two parts"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    parser.add_argument(
+        "--keep", type=Path, help="an earlier report: what the peers said stays, and only ours is asked again"
+    )
     given = parser.parse_args()
+    kept = None if given.keep is None else json.loads(given.keep.read_text(encoding="utf-8"))
     _loaded()
     from tests.blackbox.corpus.wrong_by_hand import WRONG_BY_HAND
     from tests.blackbox.corpus.wrong_by_mutation import WRONG_BY_MUTATION
@@ -310,8 +375,13 @@ def main() -> None:
     if given.limit:
         operations = operations[:: max(1, len(operations) // given.limit)]
     random.Random(0).shuffle(operations)
-    bad = wrong(operations, given.jobs, given.budget)
-    report = report_of(bad, right(given.every, given.sample, given.jobs, given.budget))
+    bad = wrong(operations, given.jobs, given.budget, kept)
+    good = right(given.every, 0 if kept else given.sample, given.jobs, given.budget)
+    report = report_of(bad, good)
+    if kept:
+        report["right"] |= {peer: kept["right"][peer] for peer in peers.peer_names()}
+        report["peers' alarms"] = kept["peers' alarms"]
+        report["peers are those of"] = kept["versions"]
     report["complete"] = len(bad) == len(WRONG_BY_HAND) + len(WRONG_BY_MUTATION) and given.every == 1
     report["seconds of all"] = round(time.monotonic() - started)
     given.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

@@ -89,7 +89,35 @@ def by_cotangent(f: Callable[..., Any], tensors: Sequence[Any]) -> Explanation:
                     f"with the plain one {float(base.reshape(-1)[column])!r}; "
                     f"differences say {slopes.central!r} ± {slopes.error:.1e}",
                 )
-    return Explanation(UNEXPLAINED, "gradients follow their cotangents in plain PyTorch")
+    return _by_output(f, tensors) or Explanation(
+        UNEXPLAINED, "gradients follow their cotangents in plain PyTorch"
+    )
+
+
+def _by_output(f: Callable[..., Any], tensors: Sequence[Any]) -> Explanation | None:
+    """Explain a gradient of one output alone, the others without a cotangent, that is not its slope."""
+    with torch.no_grad():
+        result = f(*(t.detach() for t in tensors))
+    count = len(result) if isinstance(result, tuple | list) else 1
+    for number in range(count) if count > 1 else ():
+
+        def alone(*given: Any, number: int = number) -> Any:
+            return f(*given)[number]
+
+        if not (isinstance(result[number], torch.Tensor) and result[number].is_floating_point()):
+            continue
+        ones = torch.ones_like(witness.value(alone, tensors))
+        for place, gradient in enumerate(witness.gradients(alone, tensors, ones)):
+            for column in range(min(8, 0 if gradient is None else gradient.numel())):
+                slopes = witness.slopes(lambda *t: witness.flat(alone(*t)).sum(), tensors, place, column, 0)
+                got = float(gradient.reshape(-1)[column])
+                if abs(got - slopes.central) > _SURE * slopes.error + 1e-7 * abs(slopes.central):
+                    return Explanation(
+                        DEFECT,
+                        f"the gradient of output {number} alone is {got!r}, "
+                        f"differences say {slopes.central!r} ± {slopes.error:.1e}",
+                    )
+    return None
 
 
 def _far(f: Callable[..., Any], tensors: Sequence[Any]) -> tuple[float, ...]:

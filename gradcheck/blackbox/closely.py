@@ -27,6 +27,8 @@ _RELATIVE_LARGE = 1e-6
 # Below this, products of what enters an entry are no normal numbers.
 _TINY = 1e-290
 _NEARBY = 128
+# Next to an element that is small beside the output, short steps are lost in rounding.
+_AWAY = (2.0**-20, 2.0**-10)
 # Beyond so many bounds an entry is wrong whatever the function does closer to the point.
 _PLAIN = 1e-3
 _UNSEEN = 2.0**-49
@@ -174,11 +176,17 @@ def look(suspect: Suspect) -> tuple[Entry | None, bool]:
     vague = math.isfinite(got) and entry.bound > _PLAIN * entry.error
     if vague and not _resolved(suspect, entry):
         return None, False
-    if math.isfinite(got) and (_nearby(suspect, entry.bound) or _shared(suspect)):
+    if math.isfinite(got) and _chosen(suspect, entry.bound):
         return None, True
-    if math.isfinite(got) and _from_afar(suspect):
+    if math.isfinite(got) and _from_afar(suspect, entry.expected):
         return None, False
     return entry, True
+
+
+def _chosen(suspect: Suspect, bound: float) -> bool:
+    """Whether the gradient is one of several that a point without a derivative has."""
+    close = any(_nearby(suspect, bound, away) for away in _AWAY)
+    return close or _shared(suspect)
 
 
 def _shared(suspect: Suspect) -> bool:
@@ -207,7 +215,7 @@ def _shared(suspect: Suspect) -> bool:
     return bool(error <= _SHARP * scale and low - slack <= shares.sum() <= high + slack)
 
 
-def _from_afar(suspect: Suspect) -> bool:
+def _from_afar(suspect: Suspect, expected: float) -> bool:
     """Whether an element is far smaller than the example's, and steps of that size find the gradient right.
 
     What is added to something of an ordinary size and taken from it again is rounded as that is: next to
@@ -220,8 +228,10 @@ def _from_afar(suspect: Suspect) -> bool:
     reading = suspect.reading(0.0, tuple(range(1 - reach, -2, 2)))
     if reading is None:
         return False
-    got, margin = suspect.got[0], CLOSE * reading.error + 1e-6 * abs(suspect.got[0])
-    return reading.error <= _SHARP * abs(got) and reading.low - margin <= got <= reading.high + margin
+    got, there = suspect.got[0], (reading.low + reading.high) / 2
+    known = reading.error + reading.high - reading.low <= _SHARP * abs(got)
+    # What steps of the element's own size say is nothing like it: it is not a small error of the gradient.
+    return known and abs(got - there) <= min(_SHARP * abs(got), abs(expected - there) / 4)
 
 
 def _usual(suspect: Suspect) -> float:
@@ -273,30 +283,32 @@ def _resolved(suspect: Suspect, entry: Entry) -> bool:
     return reading is not None and _judged(suspect, reading)[0] is not None
 
 
-def _nearby(suspect: Suspect, bound: float) -> bool:
+def _nearby(suspect: Suspect, bound: float, away: float = 2.0**-20) -> bool:
     """Whether the gradient lies among the slopes at points close by that differ: an element of Clarke's set.
 
     Where several elements are tied, the slopes along each axis can be equal, and none of them the slopes
     beside the tie, of which any mean is a generalised gradient. Beside a point of smoothness all are alike.
+    The points are `away`, relative to the size of the elements, and the steps from them much shorter.
     """
     function, point, place, column = suspect.function, suspect.point, suspect.place, suspect.column
     rng = np.random.default_rng([column, suspect.row, 77])
-    moved = [x + rng.uniform(-1, 1, (_NEARBY, x.size)) * 2.0**-20 * differences.step_sizes(x) for x in point]
+    moved = [x + rng.uniform(-1, 1, (_NEARBY, x.size)) * away * differences.step_sizes(x) for x in point]
     batch = [np.repeat(x, 4, axis=0) for x in moved]
-    steps = np.tile(np.array([1.0, -1.0, 0.25, -0.25]) * 2.0**-28, _NEARBY) * suspect.size
+    steps = np.tile(np.array([1.0, -1.0, 0.25, -0.25]) * away * 2.0**-8, _NEARBY) * suspect.size
     batch[place][:, column] += steps
     taken = (batch[place][:, column] - np.repeat(moved[place][:, column], 4)).reshape(_NEARBY, 4)
     with np.errstate(all="ignore"):
         values = function.values(tuple(batch))[:, suspect.row].reshape(_NEARBY, 4)
         wide = (values[:, 0] - values[:, 1]) / (taken[:, 0] - taken[:, 1])
         fine = (values[:, 2] - values[:, 3]) / (taken[:, 2] - taken[:, 3])
-        noise = 64 * function.roundoff * np.abs(values).max() / (2.0**-30 * suspect.size)
+        noise = 64 * function.roundoff * np.abs(values).max() / (away * 2.0**-10 * suspect.size)
     slopes = fine[np.isfinite(fine) & (np.abs(fine - wide) <= 8 * noise + 1e-4 * np.abs(fine))]
     if len(slopes) < 3:
         return False
     got, _ = suspect.got
     low, high = float(slopes.min()), float(slopes.max())
-    apart = high - low > 16 * noise + 1e-3 * max(abs(low), abs(high))
+    # What bends evenly has slopes that differ a little, and the more the further away.
+    apart = high - low > 16 * noise + max(1e-3, 2.0**8 * away) * max(abs(low), abs(high))
     slack = 4 * noise + 1e-5 * max(abs(low), abs(high)) + bound
     return bool(apart and low - slack <= got <= high + slack)
 

@@ -18,7 +18,7 @@ _LEAST = {"float32": 2.0**-149, "bfloat16": 2.0**-133, "float16": 2.0**-24}
 _LARGEST = {"float32": 3e38, "bfloat16": 3e38, "float16": 65504.0}
 _BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
 # So many roundings are allowed for an operation of unknown length, beside what its condition explains.
-_ROUNDINGS = {"float32": 48.0, "bfloat16": 16.0, "float16": 16.0}
+_ROUNDINGS = {"float32": 48.0, "bfloat16": 24.0, "float16": 24.0}
 _CONDITION = 24.0
 _NOISE = 8.0
 # So many outputs of the largest size may meet in one gradient.
