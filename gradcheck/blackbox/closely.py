@@ -92,6 +92,18 @@ class Suspect:
         return abs(self.base) / self.size
 
     @cached_property
+    def unseen(self) -> float:
+        """How little an output can move and seem to stand still.
+
+        It does so beside a number of the order of one; and beside itself in float32, if all outputs are
+        numbers of that format: then the function computes in it.
+        """
+        with np.errstate(all="ignore"):
+            outputs = one(self.function, self.point)
+            single = bool((outputs.astype(np.float32) == outputs).all())
+        return max(_UNSEEN, 2.0**-22 * abs(self.base)) if single else _UNSEEN
+
+    @cached_property
     def noisy(self) -> tuple[float, bool]:
         """The noise of the output, and whether it stands still over the closest points."""
         noise, still = differences.noise_of(*self._line, rows=[self.row])
@@ -170,8 +182,7 @@ def look(suspect: Suspect) -> tuple[Entry | None, bool]:
         entry = entry or found
     if agrees or entry is None:
         return None, False
-    if entry.expected == 0 and abs(got) * suspect.size < _UNSEEN:
-        # It stands still, as it would if it moved so little beside a number of the order of one.
+    if entry.expected == 0 and abs(got) * suspect.size < suspect.unseen:
         return None, False
     vague = math.isfinite(got) and entry.bound > _PLAIN * entry.error
     if vague and not _resolved(suspect, entry):
@@ -185,8 +196,11 @@ def look(suspect: Suspect) -> tuple[Entry | None, bool]:
 
 def _chosen(suspect: Suspect, bound: float) -> bool:
     """Whether the gradient is one of several that a point without a derivative has."""
-    close = any(_nearby(suspect, bound, away) for away in _AWAY)
-    return close or _shared(suspect)
+    x = suspect.point[suspect.place]
+    if (x == x[suspect.column]).sum() > 1:
+        # Each share alone may be one that there is, and all of them together too much.
+        return _shared(suspect)
+    return any(_nearby(suspect, bound, away) for away in _AWAY)
 
 
 def _shared(suspect: Suspect) -> bool:
@@ -197,8 +211,6 @@ def _shared(suspect: Suspect) -> bool:
     """
     function, point, place, row = suspect.function, suspect.point, suspect.place, suspect.row
     equal = point[place] == point[place][suspect.column]
-    if equal.sum() < 2:
-        return False
     direction = np.where(equal, suspect.size, 0.0)
     noise, _ = differences.noise_of(function, point, place, direction, rows=[row])
     ends = differences.sides(function, point, place, direction, noise=noise, rows=[row])

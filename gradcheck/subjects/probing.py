@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,7 +32,7 @@ _TOLERANCE: ContextVar[float] = ContextVar("_TOLERANCE", default=SAME)
 
 @contextmanager
 def tolerance(same: float) -> Iterator[None]:
-    """Inside the block, numbers that agree to `same` of their size are the same."""
+    """Inside the block, numbers that agree to `same` of their size are the same, at least."""
     token = _TOLERANCE.set(same)
     try:
         yield
@@ -45,11 +45,12 @@ class Found:
     """What a probe saw. Numbers that agree to `same` of their size are the same."""
 
     compared: int = 0
-    same: float = field(default_factory=_TOLERANCE.get)
+    same: float = SAME
     faults: list[Fault] | None = None
     notes: list[str] | None = None
 
     def __post_init__(self) -> None:
+        self.same = max(self.same, _TOLERANCE.get())
         self.faults = self.faults or []
         self.notes = self.notes or []
 
