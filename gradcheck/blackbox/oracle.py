@@ -23,6 +23,7 @@ _MOST_ENTRIES = 2_000_000
 _ROWS = 4
 # So many times what the outputs are rounded by may lie between two gradients that are the same.
 _ROUNDINGS = 64.0
+_OF_OUTPUTS = 16.0
 
 
 # What compares two modes of differentiation, and neither with the function itself.
@@ -360,7 +361,10 @@ class Oracle:
         return bends and not _differs(self._found(name, tuple(beside), SAME))
 
     def _coarse(self, point: Point) -> float:
-        """Return how closely numbers can agree that the function rounds inside, relative to the largest."""
+        """Return how closely gradients can agree of a function that rounds inside, relative to the largest.
+
+        What the format of its outputs rounds is none of the gradients' affair.
+        """
         base = np.abs(one(self.function, point))
         largest = float(base[np.isfinite(base)].max(initial=0.0))
         found = 0.0
@@ -368,7 +372,8 @@ class Oracle:
             direction = signed(np.random.default_rng([self.seed, 93]), x.shape) * step_sizes(x)
             noise, _ = noise_of(self.function, point, place, direction)
             found = max(found, float(noise[np.isfinite(noise)].max(initial=0.0)))
-        return _ROUNDINGS * found / largest if largest > 0 else 0.0
+        inside = found > _OF_OUTPUTS * self.function.roundoff * largest > 0
+        return _ROUNDINGS * found / largest if inside else 0.0
 
     def process(self) -> Seen:
         """Inputs, earlier outputs, the process and repeated calls."""
