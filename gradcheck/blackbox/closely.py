@@ -27,6 +27,7 @@ _RELATIVE_LARGE = 1e-6
 # Below this, products of what enters an entry are no normal numbers.
 _TINY = 1e-290
 _NEARBY = 128
+_MOST_EQUAL = 512
 # Next to an element that is small beside the output, short steps are lost in rounding.
 _AWAY = (2.0**-20, 2.0**-10)
 # Beyond so many bounds an entry is wrong whatever the function does closer to the point.
@@ -196,22 +197,26 @@ def look(suspect: Suspect) -> tuple[Entry | None, bool]:
 
 def _chosen(suspect: Suspect, bound: float) -> bool:
     """Whether the gradient is one of several that a point without a derivative has."""
-    x = suspect.point[suspect.place]
-    if (x == x[suspect.column]).sum() > 1:
-        # Each share alone may be one that there is, and all of them together too much.
-        return _shared(suspect)
-    return any(_nearby(suspect, bound, away) for away in _AWAY)
+    # Each share of equal elements alone may be one that there is, and all of them together too much.
+    together = _shared(suspect)
+    return any(_nearby(suspect, bound, away) for away in _AWAY) if together is None else together
 
 
-def _shared(suspect: Suspect) -> bool:
-    """Whether elements are equal to this one and the gradient is right along all of them together.
+def _shared(suspect: Suspect) -> bool | None:
+    """Whether the gradient is right along all elements together that equal this one; None without a choice.
 
     Of many equal elements one alone may move and the median stays, say: each slope is zero, and which one
-    gets the gradient is a choice.
+    gets the gradient is a choice. Where the slopes of all add up to that of all together there is none.
     """
     function, point, place, row = suspect.function, suspect.point, suspect.place, suspect.row
     equal = point[place] == point[place][suspect.column]
+    places = np.flatnonzero(equal)
+    if not 1 < len(places) <= _MOST_EQUAL:
+        return None
     direction = np.where(equal, suspect.size, 0.0)
+    alone = np.zeros((len(places), equal.size))
+    alone[np.arange(len(places)), places] = suspect.size
+    each = differences.along(function, point, place, alone)
     noise, _ = differences.noise_of(function, point, place, direction, rows=[row])
     ends = differences.sides(function, point, place, direction, noise=noise, rows=[row])
     hot = np.zeros((1, function.size))
@@ -224,6 +229,10 @@ def _shared(suspect: Suspect) -> bool:
     error = float(ends.right.error[0] + ends.left.error[0])
     scale = max(abs(low), abs(high), float(np.abs(shares).max()))
     slack = CLOSE * error + 1e-8 * scale
+    apart = abs(float(each.value[:, row].sum()) - (low + high) / 2)
+    known = CLOSE * (error + float(each.error[:, row].sum())) + 1e-6 * scale
+    if not (apart > known or high - low > known):
+        return None
     return bool(error <= _SHARP * scale and low - slack <= shares.sum() <= high + slack)
 
 

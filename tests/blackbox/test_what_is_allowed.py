@@ -125,6 +125,22 @@ def test_among_many_equal_elements_one_may_be_chosen(right):
     assert result.ok is right and not result.unfinished
 
 
+def test_equal_elements_of_a_smooth_function_leave_no_choice():
+    class Turned(Function):
+        @staticmethod
+        def forward(ctx, x, weight):
+            ctx.save_for_backward(x, weight)
+            return (x**2 * weight).sum()
+
+        @staticmethod
+        def backward(ctx, g):
+            x, weight = ctx.saved_tensors
+            return g * 2 * x * weight.flip(0), g * x**2
+
+    x, weight = torch.ones(4, dtype=D), torch.arange(1.0, 5.0, dtype=D)
+    assert gradcheck.check(Turned.apply, x, weight, checks=("jacobian",)).findings
+
+
 def test_steps_of_a_rounding_function_at_large_numbers_are_not_resolved():
     assert not gradcheck.check(
         lambda x: torch.round(4 * x) / 4 + x**2, drawn(5), checks=("values",), max_seconds=60
