@@ -57,8 +57,7 @@ def formats(oracle: Oracle) -> Iterator[Seen]:
         for trial in trials:
             if isinstance(trial, _Trial):
                 own = _sizes([trial])
-                usual = usual or own
-                scales = [max(sizes) for sizes in zip(own, usual, trial.natural, strict=True)]
+                scales = [max(sizes) for sizes in zip(own, usual or own, trial.natural, strict=True)]
                 yield _tried(oracle, trial, scales)
             else:
                 yield trial

@@ -24,8 +24,6 @@ _ROWS = 4
 # So many times what the outputs are rounded by may lie between two gradients that are the same.
 _ROUNDINGS = 64.0
 _OF_OUTPUTS = 16.0
-
-
 # What compares two modes of differentiation, and neither with the function itself.
 _TWO_MODES = ("forward", "second cotangent")
 
