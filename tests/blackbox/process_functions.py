@@ -13,8 +13,13 @@ FIRST = next(COUNTER)
 BORN = os.getpid()
 
 
+def by_the_hash(text):
+    """Return a factor near one; two processes share it once in sixteen million times."""
+    return 1 + (hash(text) % 2**24) * 2.0**-52
+
+
 def by_hash(x):
-    return x * (1 + 1e-12 * (hash("gradient") % 97))
+    return x * by_the_hash("gradient")
 
 
 def by_order_of_a_set(x):
@@ -46,7 +51,7 @@ def pull(inputs, cotangent):
 
 
 def pull_by_hash(inputs, cotangent):
-    return (2 * inputs[0] * cotangent * (1 + 1e-13 * (hash("cotangent") % 97)),)
+    return (2 * inputs[0] * cotangent * by_the_hash("cotangent"),)
 
 
 class Scaled(torch.autograd.Function):
