@@ -29,6 +29,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import gradcheck.blackbox
 import gradcheck.subjects
 from benchmarks.oracle import crashes, explaining, explanation, processes
@@ -181,6 +183,10 @@ def _loaded() -> None:
         for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
             with contextlib.suppress(ImportError):
                 importlib.import_module(module.name)
+    # PyTorch compiles its rules for forward mode and for batches when they are first met.
+    x = torch.ones(2)
+    torch.func.jvp(torch.sin, (x,), (x,))
+    torch.func.vmap(torch.sin)(x)
 
 
 def _kept(path: Path) -> list[dict[str, Any]]:

@@ -11,15 +11,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gradcheck.blackbox import narrow, programs
+from gradcheck.blackbox.clock import Clock
 from gradcheck.blackbox.domains import limited
-from gradcheck.blackbox.oracle import Clock, Oracle, OutOfTime
-from gradcheck.blackbox.result import Checked, Result, checked
-from gradcheck.blackbox.seen import NOTHING, Problem, Seen
+from gradcheck.blackbox.oracle import Oracle
+from gradcheck.blackbox.result import Checked, Result
+from gradcheck.blackbox.running import Run, again, share_of
 from gradcheck.errors import UsageError, unknown_name
 from gradcheck.explain import BLACK_BOX
 from gradcheck.records import Cell
@@ -27,25 +30,10 @@ from gradcheck.subjects.function import CallFailed, Resizable, raised_by
 from gradcheck.subjects.nested import leaves
 
 CHECKS = tuple(BLACK_BOX)
-# The share of the time left that a check may take.
-_SHARES = {
-    "layouts": 0.4,
-    "formats": 0.4,
-    "subsets": 0.4,
-    "reference": 0.5,
-    "values": 0.45,
-    "sizes": 0.6,
-    "second-order": 1.0,
-}
 # Beyond, a few copies in float64 are more than the memory of most machines.
 _MOST_NUMBERS = 10**8
 # What holds no arrays of JAX.
 _PLAIN = (int, float, str, bytes, type(None))
-# So many cases are the plan of a check that has no natural end; more are tried while its time lasts, and what
-# was left is told.
-_PLANNED = {"values": 12, "sizes": 16, "second-order": 3}
-# More findings of one check tell nothing new.
-_ENOUGH = 3
 
 
 def check(
@@ -126,14 +114,16 @@ def check(
             probes=subject.probes,
             state=subject.state,
         )
-        done = [
-            _run(oracle, name, subject, reference, options or {}, f, kind, model)
-            for name in chosen
-            if name in subject.offers or name == "reference"
-        ]
+        names = [name for name in chosen if name in subject.offers or name == "reference"]
+        flat = _run(
+            oracle,
+            names,
+            Cell(programs.name_of(f), kind, "float64", ""),
+            partial(_against, oracle, subject, reference, options or {}, model),
+            subject.program,
+        )
     skipped = [name for name in chosen if name not in subject.offers and name != "reference"]
     notes = [f"{name}: not for {kind}" for name in skipped] if checks is not None else []
-    flat = [each for group in done for each in group]
     # What the function does not offer, a forward mode say, was not run: it is told, and is no verdict.
     notes += [f"{c.cell.check}: {note}" for c in flat if _idle(c) for note in c.evidence.notes[:1]]
     kept = tuple(each for each in flat if not _idle(each))
@@ -150,6 +140,14 @@ def prepared(f: Any, inputs: Sequence[Any], arguments: Mapping[str, Any]) -> Res
         subject = _subject(kind, f, inputs, keywords, vjp, arguments.get("parameters", True), False)
         function: Resizable = subject.function
         return function
+
+
+def _against(
+    oracle: Oracle, subject: Any, reference: Any, options: Mapping[str, Any], model: str | None, cell: Cell
+) -> list[Checked]:
+    from gradcheck.blackbox.reference import against
+
+    return against(oracle, subject, reference, dict(options), cell, model)
 
 
 def _idle(each: Checked) -> bool:
@@ -341,71 +339,21 @@ class _Silent(io.TextIOBase):
 
 
 def _run(
-    oracle: Oracle,
-    name: str,
-    subject: Any,
-    reference: Any,
-    options: Mapping[str, Any],
-    f: Any,
-    kind: str,
-    model: str | None,
+    oracle: Oracle, names: Sequence[str], cell: Cell, against: Callable[[Cell], list[Checked]], program: Any
 ) -> list[Checked]:
-    started = time.monotonic()
-    cell = Cell(programs.name_of(f), kind, "float64", name)
-    whole, oracle.clock = oracle.clock, oracle.clock.part(_SHARES.get(name, 0.5))
-    try:
+    """Run the checks, then those again that were short of time; the reference is a check of its own."""
+    begun: list[Run | list[Checked]] = []
+    for name in names:
+        own = replace(cell, check=name)
+        clock = share_of(oracle, name)
         if name == "reference":
-            from gradcheck.blackbox.reference import against
-
-            return against(oracle, subject, reference, dict(options), cell, model)
-        total, unfinished = _collected(oracle, name)
-    finally:
-        oracle.clock = whole
-    smaller = _shrunk(oracle, total) if total.problems and oracle.clock.left() > 0 else total
-    return [checked(cell, smaller, time.monotonic() - started, unfinished, subject.program)]
-
-
-def _collected(oracle: Oracle, name: str) -> tuple[Seen, bool]:
-    """Return what a check saw, and whether the time ended it."""
-    total = NOTHING
-    try:
-        for seen in _steps(oracle, name):
-            total += seen
-            if len(total.problems) >= _ENOUGH:
-                break
-    except OutOfTime:
-        if total.cases < _PLANNED.get(name, math.inf):
-            return total, True
-        total += Seen(notes=(f"{total.cases} cases in the time that there was; max_seconds allows more",))
-    except CallFailed as error:
-        total += _fell(error)
-    return total, False
-
-
-def _fell(error: CallFailed) -> Seen:
-    """A check that the function brought down: what it raised is the finding."""
-    return Seen(problems=(Problem(raised_by(error.__cause__ or error), breach="raised"),))
-
-
-def _steps(oracle: Oracle, name: str) -> Iterator[Seen]:
-    if name == "jacobian":
-        yield oracle.jacobian()
-    elif name == "state":
-        yield oracle.process()
-    elif name == "values":
-        yield from oracle.values()
-    elif name == "sizes":
-        yield from oracle.sizes()
-    elif name == "second-order":
-        yield from oracle.second()
-    elif name == "formats":
-        yield from narrow.formats(oracle)
-    else:
-        yield from oracle.probe(name)
-
-
-def _shrunk(oracle: Oracle, seen: Seen) -> Seen:
-    """Look for the same problem in a smaller example."""
-    from gradcheck.blackbox.shrinking import shrunk
-
-    return shrunk(oracle, seen)
+            with oracle.within(clock):
+                begun.append(against(own))
+            continue
+        run = Run(oracle, own, narrow.formats(oracle) if name == "formats" else oracle.steps(name))
+        run.go(clock)
+        run.shrink()
+        begun.append(run)
+    again(oracle, [each for each in begun if isinstance(each, Run)])
+    groups = [[each.checked(program)] if isinstance(each, Run) else each for each in begun]
+    return [each for group in groups for each in group]

@@ -54,7 +54,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Suspect:
-    """An entry under suspicion; `largest` is the largest of its Jacobian, `floor` what is always allowed."""
+    """An entry under suspicion.
+
+    `largest` is the largest entry of its Jacobian, `floor` what is always allowed, `usual` the size that the
+    output has where nothing cancels, 0 if that is not known.
+    """
 
     function: Function
     point: Point
@@ -63,6 +67,7 @@ class Suspect:
     row: int
     largest: float = 0.0
     floor: float = 0.0
+    usual: float = 0.0
 
     @cached_property
     def size(self) -> float:
@@ -90,7 +95,7 @@ class Suspect:
     @cached_property
     def natural(self) -> float:
         """The slope of an output that moves by its own size when the element does."""
-        return abs(self.base) / self.size
+        return max(abs(self.base), self.usual) / self.size
 
     @cached_property
     def unseen(self) -> float:
@@ -128,7 +133,8 @@ class Suspect:
     @cached_property
     def got(self) -> tuple[float, float]:
         """The entry as the gradient has it, and how far it moves when the inputs do by few ULPs."""
-        rng = np.random.default_rng(self.column)
+        # The same moves for all columns: a gradient is that of all elements.
+        rng = np.random.default_rng(self.row)
         value = self.gradient(self.point)
         spread = 0.0
         for _ in range(3):

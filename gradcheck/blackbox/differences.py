@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradcheck.blackbox.sets import Sets
 from gradcheck.subjects.function import Function, Point, Vector, repeated
 
 Rows = slice | list[int] | NDArray[np.int64]
@@ -63,9 +64,10 @@ def along(
     function: Function,
     point: Point,
     place: int,
-    directions: Vector,
+    directions: Vector | Sets,
     ladder: tuple[int, ...] = LADDER,
     noise: Vector | float = 0.0,
+    sizes: Vector | float = 1.0,
     tick: Callable[[], None] = lambda: None,
 ) -> Slope:
     """Return the derivatives of all outputs along directions of one input, (C, n) in and (C, m) out.
@@ -73,15 +75,18 @@ def along(
     `noise` is that of the outputs where it was measured; their rounding is always counted. `tick` is called
     between calls of the function, and may raise.
 
-    A direction holds the signed size of each element's step at h = 1; what is returned is the derivative
-    with respect to h.
+    `sizes` are what the elements of all directions are multiplied by. A direction holds the signed size of
+    each element's step at h = 1; what is returned is the derivative with respect to h.
     """
     count = len(directions)
     per = max(1, MOST_NUMBERS // max(1, sum(x.size for x in point) + function.size) // (2 * len(ladder)))
     parts = []
     for start in range(0, count, per):
         tick()
-        parts.append(_along(function, point, place, directions[start : start + per], ladder, noise))
+        some = (
+            directions.rows(start, start + per) if isinstance(directions, Sets) else directions[start:][:per]
+        )
+        parts.append(_along(function, point, place, some * sizes, ladder, noise))
     if not parts:
         empty = np.zeros((0, function.size))
         return Slope(empty, empty)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gradcheck.blackbox import differences, projection, structure
+from gradcheck.blackbox.clock import OutOfTime
 from gradcheck.blackbox.closely import CLOSE, KNOWN, RELATIVE, Entry, Suspect, look
 from gradcheck.blackbox.projection import signed
-from gradcheck.subjects.function import Function, Point, Rows, Vector, one
+from gradcheck.blackbox.sets import Sets
+from gradcheck.subjects.function import Function, Point, Remembered, Rows, Vector, one
 
 # An entry passes at once within so many error estimates; what does not is looked at closely.
 _FIRST = 8.0
@@ -60,11 +61,13 @@ def compare(
     memory: Memory | None = None,
     quick: bool = False,
     tick: Callable[[], None] = lambda: None,
+    scale: Vector | None = None,
 ) -> Compared:
     """Compare every entry of the Jacobian with respect to the inputs at `places`; all of them, if None.
 
     `quick` is content with bilinear forms where they are sharp enough; see `projection`. `tick` is called
-    between calls of the function, and may raise to end the work.
+    between calls of the function, and may raise to end the work. `scale` are the sizes that the outputs have
+    where nothing cancels, if that is known: what is far below them is next to nothing, and not unknown.
     """
     memory = memory or Memory()
     chosen = range(len(function.inputs)) if places is None else places
@@ -78,8 +81,14 @@ def compare(
         if said is not None and said[place].agrees:
             form = said[place]
             seen.append(Compared(form.entries, resolution=form.resolution, kinds=("forms",)))
-        else:
-            seen.append(_one_input(function, point, place, seed, memory, tick))
+            continue
+        try:
+            seen.append(_one_input(_Ask(function, point, place, seed, tick, scale), memory))
+        except OutOfTime:
+            # What was found is told, whatever is left to do.
+            if not any(each.wrong for each in seen):
+                raise
+            break
     memory.products.clear()
     return reduce(_merge, seen)
 
@@ -113,27 +122,55 @@ class _Both:
     floor: float
 
 
-def _one_input(
-    function: Function, point: Point, place: int, seed: int, memory: Memory, tick: Callable[[], None]
-) -> Compared:
-    found = memory.structures.get(place)
-    if found is None or found.column.shape[1] != function.size:
-        tick()
-        found = structure.find(function, point, place, seed)
+@dataclass(frozen=True)
+class _Ask:
+    """The Jacobian that is asked for: of a function at a point, with respect to one input."""
+
+    function: Function
+    point: Point
+    place: int
+    seed: int
+    tick: Callable[[], None]
+    scale: Vector | None
+
+    @cached_property
+    def sizes(self) -> Vector:
+        """The sizes that the steps of each element are measured by."""
+        return differences.step_sizes(self.point[self.place])
+
+    @cached_property
+    def base(self) -> Vector:
+        """The outputs at the point."""
+        return one(self.function, self.point)
+
+    @cached_property
+    def usual(self) -> Vector:
+        """The sizes of the outputs, where nothing cancels if that is known."""
+        size = np.where(np.isfinite(self.base), np.abs(self.base), 0.0)
+        return size if self.scale is None else np.maximum(size, self.scale)
+
+
+def _one_input(ask: _Ask, memory: Memory) -> Compared:
+    found = memory.structures.get(ask.place)
+    if found is None or found.column.shape[1] != ask.function.size:
+        ask.tick()
+        found = structure.find(ask.function, ask.point, ask.place, ask.seed)
         if found is None:
-            return _sample(function, point, place, seed, tick)
-        memory.structures[place] = found
-    return _taken(function, point, place, found, seed, memory, tick)
+            return _sample(ask)
+        memory.structures[ask.place] = found
+    return _taken(ask, found, memory)
 
 
-def _sample(function: Function, point: Point, place: int, seed: int, tick: Callable[[], None]) -> Compared:
+def _sample(ask: _Ask) -> Compared:
     """Compare some rows and columns of a Jacobian that is too large; what is left is undecided."""
+    function, place = ask.function, ask.place
     n, m = function.inputs[place].size, function.size
-    rng = np.random.default_rng([seed, 27])
+    rng = np.random.default_rng([ask.seed, 27])
     rows = np.sort(rng.permutation(m)[:_SAMPLED])
     columns = np.sort(rng.permutation(n)[:_SAMPLED])
     part = structure.sampled(columns, n, len(rows))
-    seen = _taken(Rows(function, rows), point, place, part, seed, Memory(), tick)
+    scale = None if ask.scale is None else ask.scale[rows]
+    seen = _taken(replace(ask, function=Rows(function, rows), scale=scale), part, Memory())
     return replace(
         seen,
         wrong=tuple(replace(entry, row=int(rows[entry.row])) for entry in seen.wrong),
@@ -145,31 +182,27 @@ def _sample(function: Function, point: Point, place: int, seed: int, tick: Calla
     )
 
 
-def _taken(
-    function: Function,
-    point: Point,
-    place: int,
-    found: structure.Structure,
-    seed: int,
-    memory: Memory,
-    tick: Callable[[], None],
-) -> Compared:
-    both, missing = _both(function, point, place, found, seed, memory, tick)
+def _taken(ask: _Ask, found: structure.Structure, memory: Memory) -> Compared:
+    both, missing = _both(ask, found, memory)
     with np.errstate(all="ignore"):
         gap = np.abs(both.analytic - both.numeric)
         allowed = _FIRST * both.error + RELATIVE * np.abs(both.numeric) + both.floor
-        judged = np.isfinite(both.numeric) & _defined(function, point, found)
+        judged = np.isfinite(both.numeric) & _defined(ask, found)
         size = np.maximum(np.maximum(np.abs(both.numeric), both.largest), both.natural)
         coarse = judged & (allowed - both.floor > KNOWN * size)
         suspect = (judged & ~(gap <= allowed)) | coarse
     stray = ~(np.abs(both.stray) <= both.floor)
     if not judged.all() or found.kind == "sampled":
         stray &= False
-    kinked, wrong, undecided, jumps = _look(function, point, place, found, both, suspect, tick)
+    kinked, wrong, undecided, jumps = _look(ask, found, both, suspect)
     kinks = int(kinked.sum())
-    wrong += _strays(function, point, place, found, stray)
+    try:
+        wrong += _strays(ask, found, stray)
+    except OutOfTime:
+        if not wrong:
+            raise
     if kinks and not wrong:
-        wrong += _across_kinks(function, point, place, seed, np.flatnonzero(kinked))
+        wrong += _across_kinks(ask, np.flatnonzero(kinked))
     entries = int(judged.sum()) - jumps
     resolved = allowed[judged & ~suspect]
     return Compared(
@@ -177,7 +210,9 @@ def _taken(
         undecided=undecided,
         kinks=kinks,
         wrong=tuple(wrong),
-        missing=(place,) if missing and both.largest > 0 and (suspect & (both.analytic == 0)).any() else (),
+        missing=(ask.place,)
+        if missing and both.largest > 0 and (suspect & (both.analytic == 0)).any()
+        else (),
         resolution=_resolution(resolved, both.largest, bool(judged.any())),
         kinds=(found.kind,),
         colours=found.colours,
@@ -192,32 +227,24 @@ def _resolution(allowed: Vector, largest: float, judged: bool) -> float:
     return float(allowed.max() / largest) if allowed.size else np.inf
 
 
-def _both(
-    function: Function,
-    point: Point,
-    place: int,
-    found: structure.Structure,
-    seed: int,
-    memory: Memory,
-    tick: Callable[[], None],
-) -> tuple[_Both, bool]:
-    sizes = differences.step_sizes(point[place])
-    slope = differences.along(function, point, place, found.directions * sizes, tick=tick)
+def _both(ask: _Ask, found: structure.Structure, memory: Memory) -> tuple[_Both, bool]:
+    function, place, sizes = ask.function, ask.place, ask.sizes
+    slope = differences.along(function, ask.point, place, found.directions, sizes=sizes, tick=ask.tick)
     column = found.column
     seen = column >= 0
     at = np.where(seen, column, 0)
     with np.errstate(all="ignore"):
         numeric, error = slope.value / sizes[at], slope.error / sizes[at]
-    factors = signed(np.random.default_rng([seed, 5]), (function.size,))
+    factors = signed(np.random.default_rng([ask.seed, 5]), (function.size,))
     # Inputs whose outputs are grouped alike share the products: one call gives the gradients of all of them.
-    key = hashlib.sha256(found.groups.astype(bool).tobytes()).digest()
+    key = found.groups.labels.tobytes()
     if key not in memory.products:
-        memory.products[key] = function.gradients(point, found.groups * factors)
+        memory.products[key] = _products(ask, found.groups, factors)
     gradients = memory.products[key][place]
     missing = gradients is None
     if gradients is None:
         gradients = np.zeros((len(found.groups), function.inputs[place].size))
-    group = found.groups.argmax(axis=0)
+    group = found.groups.labels
     analytic = np.where(seen, gradients[group[None], at] / factors[None], 0.0)
     claimed = np.zeros(gradients.shape, dtype=bool)
     claimed[np.broadcast_to(group[None], at.shape)[seen], at[seen]] = True
@@ -225,46 +252,59 @@ def _both(
     # What no element of the input can reach must not move: its numerical derivative is that of nothing.
     finite = np.abs(numeric[np.isfinite(numeric)])
     largest = float(finite.max()) if finite.size else 0.0
-    base = np.abs(one(function, point))
-    natural = np.where(np.isfinite(base), base, 0.0) / sizes[at]
+    natural = ask.usual / sizes[at]
     floor = _OF_LARGEST * largest + _OF_TYPICAL * memory.typical.setdefault(place, largest)
     return _Both(numeric, error, analytic, column, stray, largest, natural, floor), missing
 
 
-def _defined(function: Function, point: Point, found: structure.Structure) -> NDArray[np.bool_]:
+def _products(ask: _Ask, groups: Sets, factors: Vector) -> tuple[Vector | None, ...]:
+    """Return the gradients along the cotangents of all groups, so many at a time."""
+    held = ask.function.size + sum(x.size for x in ask.point)
+    per = max(1, differences.MOST_NUMBERS // held)
+    parts = []
+    for start in range(0, len(groups), per):
+        ask.tick()
+        parts.append(ask.function.gradients(ask.point, groups.rows(start, start + per) * factors))
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(_joined(column) for column in zip(*parts, strict=True))
+
+
+def _joined(column: Sequence[Vector | None]) -> Vector | None:
+    some = [part for part in column if part is not None]
+    return None if len(some) < len(column) else np.concatenate(some)
+
+
+def _defined(ask: _Ask, found: structure.Structure) -> NDArray[np.bool_]:
     """Return which entries (C, m) belong to inputs that no output without a number depends on."""
-    base = one(function, point)
+    base = ask.base
     seen = found.column >= 0
     if np.isfinite(base).all():
         return np.ones(seen.shape, dtype=bool)
-    spoilt = np.zeros(found.directions.shape[1], dtype=bool)
+    spoilt = np.zeros(len(found.directions.labels), dtype=bool)
     broken = ~np.isfinite(base)
     spoilt[found.column[:, broken][seen[:, broken]]] = True
     return np.asarray(~spoilt[np.where(seen, found.column, 0)] & np.isfinite(base))
 
 
 def _look(
-    function: Function,
-    point: Point,
-    place: int,
-    found: structure.Structure,
-    both: _Both,
-    suspect: NDArray[np.bool_],
-    tick: Callable[[], None],
+    ask: _Ask, found: structure.Structure, both: _Both, suspect: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], list[Entry], int, int]:
     """Look closely at suspicious entries: kinks, a longer ladder, the noise of the gradient itself.
 
     Returned are the number of kinks of each output, what is wrong, and the numbers of undecided entries and
     of jumps.
     """
-    kinks = np.zeros(function.size, dtype=np.int64)
+    kinks = np.zeros(ask.function.size, dtype=np.int64)
     undecided, jumps = 0, 0
     wrong: list[Entry] = []
     left = suspect.copy()
-    sizes = differences.step_sizes(point[place])
+    point, place, sizes = ask.point, ask.place, ask.sizes
+    # Entries of one row or one column are looked at with the same steps.
+    remembered = Remembered(ask.function)
     for colour in np.flatnonzero(left.any(axis=1))[:_COLOURS]:
-        tick()
-        ends = differences.sides(function, point, place, found.directions[colour] * sizes)
+        ask.tick()
+        ends = differences.sides(remembered, point, place, found.directions.row(int(colour)) * sizes)
         right, below = ends.right, ends.left
         at = np.where(both.column[colour] >= 0, both.column[colour], 0)
         with np.errstate(all="ignore"):
@@ -286,11 +326,17 @@ def _look(
         severity = np.where(left, np.where(np.isfinite(gap), gap / (both.error + 1e-300), np.inf), -1.0)
     order = np.argsort(-severity, axis=None, kind="stable")[: int(left.sum())]
     for flat in order[:_LOOKED_AT]:
-        if not wrong:
-            tick()
         colour, row = np.unravel_index(flat, left.shape)
         column = int(both.column[colour, row])
-        entry, known = look(Suspect(function, point, place, column, int(row), both.largest, both.floor))
+        usual = float(ask.usual[row])
+        suspected = Suspect(remembered, point, place, column, int(row), both.largest, both.floor, usual)
+        try:
+            ask.tick()
+            entry, known = look(suspected)
+        except OutOfTime:
+            if not wrong:
+                raise
+            break
         if entry is not None:
             wrong.append(entry)
         elif not known:
@@ -310,13 +356,12 @@ def _agrees(got: Vector, value: Vector, error: Vector, both: _Both, colour: int)
     return np.asarray((np.abs(got - value) <= allowed) & (allowed - both.floor <= KNOWN * size))
 
 
-def _strays(
-    function: Function, point: Point, place: int, found: structure.Structure, stray: NDArray[np.bool_]
-) -> list[Entry]:
+def _strays(ask: _Ask, found: structure.Structure, stray: NDArray[np.bool_]) -> list[Entry]:
     """Look at gradients of inputs on which, by the structure, none of the outputs depends."""
+    function, point, place = ask.function, ask.point, ask.place
     wrong: list[Entry] = []
     for group, column in np.argwhere(stray)[:4]:
-        rows = np.flatnonzero(found.groups[group])
+        rows = np.flatnonzero(found.groups.labels == group)
         while len(rows) > 1:
             # Halving finds an output whose cotangent reaches the input.
             half = rows[: len(rows) // 2]
@@ -331,16 +376,14 @@ def _strays(
     return wrong
 
 
-def _across_kinks(
-    function: Function, point: Point, place: int, seed: int, kinked: NDArray[np.int64]
-) -> list[Entry]:
+def _across_kinks(ask: _Ask, kinked: NDArray[np.int64]) -> list[Entry]:
     """Move all elements together: at a tie each slope alone may be right, and their sum wrong.
 
     The gradient times the direction has to lie between the slopes on both sides along it.
     """
-    rng = np.random.default_rng([seed, 25])
-    sizes = differences.step_sizes(point[place])
-    together = np.where(_tied(point[place]), sizes, 0.0)
+    function, point, place = ask.function, ask.point, ask.place
+    rng = np.random.default_rng([ask.seed, 25])
+    together = np.where(_tied(point[place]), ask.sizes, 0.0)
     if not together.any():
         return []
     rows = rng.permutation(kinked)[:_ROWS]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from gradcheck.blackbox.oracle import Oracle
+from gradcheck.blackbox.oracle import Oracle, Step, Steps
 from gradcheck.blackbox.projection import signed
 from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.errors import UsageError
@@ -39,28 +39,32 @@ class _Trial:
     natural: list[float]
 
 
-def formats(oracle: Oracle) -> Iterator[Seen]:
+def formats(oracle: Oracle) -> Steps:
     """Narrow formats against float64 at the same numbers, within what rounding and condition explain."""
     for name in _FORMATS:
         families: tuple[str, ...] = ("as given", "like", "branches", "grid", "like")
         if name == "float16":
             # Its squares overflow from 256 on.
             families += ("hundreds",)
-        trials = []
+        trials: list[_Trial] = []
         for family in families:
-            oracle.clock.require()
-            trials.append(_trial(oracle, name, family))
+            yield Step(partial(_begun, oracle, name, family, trials))
         # What is tiny at one point may be the difference of numbers of the usual size: that of the example.
         # The largest number of any family would hide what is wrong with all others.
-        tried = [trial for trial in trials if isinstance(trial, _Trial)]
-        usual = _sizes([trial for trial in tried if trial.family in _USUAL])
+        usual = _sizes([trial for trial in trials if trial.family in _USUAL])
         for trial in trials:
-            if isinstance(trial, _Trial):
-                own = _sizes([trial])
-                scales = [max(sizes) for sizes in zip(own, usual or own, trial.natural, strict=True)]
-                yield _tried(oracle, trial, scales)
-            else:
-                yield trial
+            own = _sizes([trial])
+            scales = [max(sizes) for sizes in zip(own, usual or own, trial.natural, strict=True)]
+            yield Step(partial(_tried, oracle, trial, scales))
+
+
+def _begun(oracle: Oracle, name: str, family: str, trials: list[_Trial]) -> Seen:
+    """Compute in both formats; what cannot be done is seen at once, the rest when all trials are there."""
+    trial = _trial(oracle, name, family)
+    if isinstance(trial, Seen):
+        return trial
+    trials.append(trial)
+    return Seen()
 
 
 def _sizes(trials: list[_Trial]) -> list[float]:
@@ -73,7 +77,7 @@ def _trial(oracle: Oracle, name: str, family: str) -> _Trial | Seen:
     wide = oracle.function.with_rest(lambda x: _narrowed(x, name))
     narrow = wide.of_format(name)
     point = oracle.example() if family == "as given" else oracle.family(wide, family)
-    point = oracle.within(wide, point)
+    point = oracle.within_range(wide, point)
     free = family in ("as given", "hundreds")
     point = tuple(_narrowed(x if free else np.clip(x, -20, 20), name) for x in point)
     if any((np.abs(x) > _LARGEST[name] / 64).any() for x in point):

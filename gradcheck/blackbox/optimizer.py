@@ -13,10 +13,10 @@ import numpy as np
 from gradcheck.blackbox import optimizer_laws as laws
 from gradcheck.blackbox import optimizer_reference as against
 from gradcheck.blackbox import optimizer_runs as runs
+from gradcheck.blackbox.clock import Clock
 from gradcheck.blackbox.elsewhere import Task
 from gradcheck.blackbox.isolation import isolated
 from gradcheck.blackbox.optimizer_shrinking import shrunk_fault, shrunk_law
-from gradcheck.blackbox.oracle import Clock
 from gradcheck.blackbox.result import Checked, Result, checked
 from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.errors import UsageError, unknown_name

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from gradcheck.blackbox import domains, jacobian, points, sizes
+from gradcheck.blackbox import domains, jacobian, points
+from gradcheck.blackbox.clock import Clock
 from gradcheck.blackbox.closely import CLOSE, Entry
-from gradcheck.blackbox.differences import noise_of, rounded, sides, step_sizes
+from gradcheck.blackbox.differences import LADDER, noise_of, rounded, sides, step_sizes
+from gradcheck.blackbox.jacobian import Memory
 from gradcheck.blackbox.projection import signed
 from gradcheck.blackbox.seen import Problem, Seen
-from gradcheck.subjects.function import CallFailed, Point, Resizable, one, raised_by
+from gradcheck.blackbox.sizes import Sized, varied
+from gradcheck.subjects.function import CallFailed, Point, Resizable, Vector, one, raised_by
 from gradcheck.subjects.probing import REFUSES, SAME, tolerance
 
 # A Jacobian of more entries is compared by forms first; below, every entry is cheap enough.
@@ -24,32 +29,24 @@ _ROWS = 4
 # So many times what the outputs are rounded by may lie between two gradients that are the same.
 _ROUNDINGS = 64.0
 _OF_OUTPUTS = 16.0
+# So many points are compared in one check, in a quarter of the time.
+_CASES = 24
+_QUARTER = 0.25
+_COUNTS = (2, 10)
 # What compares two modes of differentiation, and neither with the function itself.
 _TWO_MODES = ("forward", "second cotangent")
 
 
-class OutOfTime(Exception):
-    """The time that was given is over."""
+@dataclass(frozen=True)
+class Step:
+    """One piece of a check's work. If one takes too long, those of its kin are expected to as well."""
+
+    run: Callable[[], Seen]
+    kin: str = ""
 
 
-@dataclass
-class Clock:
-    """When to stop. `share` gives a check its part of what is left."""
-
-    end: float
-
-    def left(self) -> float:
-        """Return the seconds left."""
-        return self.end - time.monotonic()
-
-    def require(self) -> None:
-        """Raise `OutOfTime` if nothing is left."""
-        if self.left() <= 0:
-            raise OutOfTime
-
-    def part(self, share: float) -> Clock:
-        """Return a clock that stops after a share of what is left."""
-        return Clock(time.monotonic() + share * max(0.0, self.left()))
+# A check; it is told what its last step saw, None if that was put off.
+Steps = Generator[Step, Seen | None, None]
 
 
 @dataclass
@@ -62,11 +59,33 @@ class Oracle:
     clock: Clock
     probes: dict[str, Callable[..., Any]] = field(default_factory=dict)
     state: Callable[..., Any] | None = None
-    memory: jacobian.Memory = field(default_factory=jacobian.Memory)
+    memory: Memory = field(default_factory=Memory)
+
+    def steps(self, name: str) -> Steps:
+        """Return the steps of a check."""
+        own = {
+            "jacobian": self.jacobian,
+            "state": self.process,
+            "values": self.values,
+            "sizes": self.sizes,
+            "second-order": self.second,
+        }
+        return own[name]() if name in own else self.probe(name)
 
     def example(self) -> Point:
         """Return the user's example with as many bits as a point has."""
         return tuple(rounded(x) for x in self.function.point)
+
+    @contextlib.contextmanager
+    def within(self, clock: Clock) -> Iterator[None]:
+        """Let nothing run beyond a clock: between calls of the function `OutOfTime` is raised."""
+        whole, self.clock = self.clock, clock
+        pace = self.function.pace
+        before, pace.tick = pace.tick, clock.require
+        try:
+            yield
+        finally:
+            self.clock, pace.tick = whole, before
 
     # Jacobians
 
@@ -75,23 +94,33 @@ class Oracle:
         function: Resizable,
         point: Point,
         family: str,
-        memory: jacobian.Memory | None = None,
+        memory: Memory | None = None,
         what: str = "gradient",
         quick: bool | None = None,
         lenient: bool = False,
+        scale: Vector | None = None,
     ) -> Seen:
         """Compare one Jacobian at one point; a point where the function raises is no case.
 
+        `quick` is content with forms where they are sharp, False takes every entry unless they are too many.
         `lenient` takes a backward pass that raises for a refusal, too.
         """
         entries = function.size * sum(axes.size for axes in function.inputs)
+        if quick is False and entries > _EVERY_ENTRY:
+            return Seen()
         by_forms = entries > _EVERY_ENTRY if quick is None else quick
         if memory is None and len(function.inputs) == len(self.function.inputs):
-            memory = jacobian.Memory(typical=dict(self.memory.typical))
+            memory = Memory(typical=dict(self.memory.typical))
         try:
             with np.errstate(all="ignore"):
                 found = jacobian.compare(
-                    function, point, self.seed, memory=memory, quick=by_forms, tick=self.clock.require
+                    function,
+                    point,
+                    self.seed,
+                    memory=memory,
+                    quick=by_forms,
+                    tick=self.clock.require,
+                    scale=scale,
                 )
         except CallFailed as error:
             return self._raised(function, point, family, what, error, lenient)
@@ -216,49 +245,86 @@ class Oracle:
             leaves=function.leaves,
         )
 
-    def jacobian(self) -> Seen:
+    def jacobian(self) -> Steps:
         """Every entry of the Jacobian at the example, reverse mode against differences."""
-        return self.compared(self.function, self.example(), "as given", self.memory, quick=True)
+        yield Step(lambda: self.compared(self.function, self.example(), "as given", self.memory, quick=True))
 
-    def values(self) -> Iterator[Seen]:
+    def values(self) -> Steps:
         """The Jacobian at other values: large, tiny, saturated, tied, at the points where code branches."""
-        drawn = points.points(self.function.point, self.function.inputs, self.limits, self.seed)
-        for number, (family, point) in enumerate(drawn):
-            self.clock.require()
-            yield self.compared(self.function, self.within(self.function, point), family, self.memory)
-            yield self._overflowed(self.function, point, family)
-            other = self.function.with_other_integers(np.random.default_rng([self.seed, 91, number]))
-            if other is not None and number % 4 == 0:
-                label = f"{family}, other integers"
-                yield self.compared(other, self.within(other, point), label, self.memory)
+        drawn = list(points.points(self.function.point, self.function.inputs, self.limits, self.seed))
+        for quick in self._ways(self.function, _CASES):
+            for number, (family, point) in enumerate(drawn):
+                kin = "large" if "large" in family or family == "mixed" else ""
+                yield Step(partial(self._at_values, family, point, quick), kin)
+                if quick is not False:
+                    yield Step(partial(self._overflowed, self.function, point, family), kin)
+                if number % 4 == 0:
+                    yield Step(partial(self._at_other_integers, number, family, point, quick), kin)
 
-    def sizes(self) -> Iterator[Seen]:
+    def _ways(self, function: Resizable, cases: int) -> tuple[bool | None, ...]:
+        """Return how points are compared: entry by entry, or first all of them by forms.
+
+        Where a call takes long, or a function takes one point at a time, every entry of one Jacobian costs
+        as much as the forms of a dozen.
+        """
+        try:
+            function.values(_copies(function, 2))
+            few, many = (_seconds(function, count) for count in _COUNTS)
+        except CallFailed:
+            return (None,)
+        each = max(0.0, many - few) / (_COUNTS[1] - _COUNTS[0])
+        taken = few + each * 2 * len(LADDER) * sum(x.size for x in function.point)
+        return (True, False) if taken * cases > _QUARTER * self.clock.left() else (None,)
+
+    def _at_values(self, family: str, point: Point, quick: bool | None) -> Seen:
+        inside = self.within_range(self.function, point)
+        return self.compared(self.function, inside, family, self.memory, quick=quick)
+
+    def _at_other_integers(self, number: int, family: str, point: Point, quick: bool | None) -> Seen:
+        other = self.function.with_other_integers(np.random.default_rng([self.seed, 91, number]))
+        if other is None:
+            return Seen()
+        label = f"{family}, other integers"
+        return self.compared(other, self.within_range(other, point), label, self.memory, quick=quick)
+
+    def sizes(self) -> Steps:
         """The Jacobian at other sizes of every axis that the function lets vary."""
         tried = False
-        for sized in sizes.varied(self.function, self.seed):
-            tried = True
-            self.clock.require()
-            if self._dense(sized.function) or not self._fits(sized.function):
-                continue
-            point = self._confined(sized.function)
-            yield self.compared(sized.function, point, sized.label, lenient=sized.unusual)
-            branches = self.within(sized.function, self.family(sized.function, "branches"))
-            if sum(x.size for x in branches) < 200:
-                label = f"branches, {sized.label}"
-                yield self.compared(sized.function, branches, label, lenient=sized.unusual)
+        for quick in self._ways(self.function, _CASES):
+            for sized in varied(self.function, self.seed, self._small):
+                if sized is None:
+                    yield Step(Seen)
+                    continue
+                tried = True
+                if self._small(sized.function) and self._fits(sized.function):
+                    yield Step(partial(self._at_size, sized, quick), sized.axes)
+                    yield Step(
+                        partial(self._at_branches, sized, quick), sized.axes and f"branches, {sized.axes}"
+                    )
         if not tried:
-            yield Seen(notes=("the function accepts no other size of any axis",))
+            yield Step(lambda: Seen(notes=("the function accepts no other size of any axis",)))
+
+    def _at_size(self, sized: Sized, quick: bool | None) -> Seen:
+        point = self._confined(sized.function)
+        return self.compared(sized.function, point, sized.label, lenient=sized.unusual, quick=quick)
+
+    def _at_branches(self, sized: Sized, quick: bool | None) -> Seen:
+        branches = self.within_range(sized.function, self.family(sized.function, "branches"))
+        if sum(x.size for x in branches) >= 200:
+            return Seen()
+        label = f"branches, {sized.label}"
+        return self.compared(sized.function, branches, label, lenient=sized.unusual, quick=quick)
 
     def _fits(self, function: Resizable) -> bool:
         """Whether the domains of the inputs hold arrays of these shapes."""
         pairs = zip(self.limits, function.inputs, strict=True)
         return all(limit is None or limit.fits(axes.shape) for limit, axes in pairs)
 
-    def _dense(self, function: Resizable) -> bool:
-        """Whether a Jacobian is too large to be taken entry by entry, should that be needed."""
-        return function.size * max(axes.size for axes in function.inputs) > _MOST_ENTRIES
+    def _small(self, function: Resizable) -> bool:
+        """Whether a Jacobian can be taken entry by entry, should that be needed."""
+        return function.size * max(axes.size for axes in function.inputs) <= _MOST_ENTRIES
 
-    def within(self, function: Resizable, point: Point) -> Point:
+    def within_range(self, function: Resizable, point: Point) -> Point:
         """Return the point, folded into the range of the example where the function has no number at it."""
         try:
             if np.isfinite(one(function, point)).all():
@@ -283,36 +349,51 @@ class Oracle:
             for x, axes, limit in zip(function.point, function.inputs, self.limits, strict=True)
         )
 
-    def second(self) -> Iterator[Seen]:
+    def second(self) -> Steps:
         """The gradient of the gradient: double backward against differences of the first gradient."""
         rng = np.random.default_rng([self.seed, 61])
-        memory = jacobian.Memory()
+        memory = Memory()
         if "second cotangent" in self.probes:
-            seen = self._probed("second cotangent", "as given", self.example())
-            yield seen
-            if any(note.startswith(REFUSES) for note in seen.notes):
+            seen = yield Step(partial(self._probed, "second cotangent", "as given", self.example()))
+            if seen is not None and any(note.startswith(REFUSES) for note in seen.notes):
                 return
-        for number, family in enumerate(("as given", "like", "branches", "saturated", "tiny", "large")):
-            self.clock.require()
-            cotangent = signed(rng, (self.function.size,))
-            gradient = self.function.along(cotangent)
-            point = self.example() if not number else self.family(self.function, family)
-            point = self.within(self.function, point)
-            seen = self.compared(gradient, point, family, memory, "double backward pass")
-            if not number and seen.notes and not seen.compared:
-                yield Seen(notes=(f"no double backward pass: {seen.notes[0]}",))
-                return
-            yield seen
+        families = ("as given", "like", "branches", "saturated", "tiny", "large")
+        along = [(family, signed(rng, (self.function.size,))) for family in families]
+        for quick in self._ways(self.function.along(along[0][1]), len(along)):
+            for family, cotangent in along:
+                seen = yield Step(partial(self._second_at, family, cotangent, memory, quick))
+                if family == "as given" and seen is not None and not seen.compared and seen.notes:
+                    return
+
+    def _second_at(self, family: str, cotangent: Vector, memory: Memory, quick: bool | None) -> Seen:
+        gradient = self.function.along(cotangent)
+        point = self.example() if family == "as given" else self.family(self.function, family)
+        point = self.within_range(self.function, point)
+        scale = self._natural(point, cotangent)
+        seen = self.compared(
+            gradient, point, family, memory, "double backward pass", scale=scale, quick=quick
+        )
+        if family == "as given" and seen.notes and not seen.compared:
+            return Seen(notes=(f"no double backward pass: {seen.notes[0]}",))
+        return seen
+
+    def _natural(self, point: Point, cotangent: Vector) -> Vector | None:
+        """Return the sizes that gradients have where nothing cancels: values over distances."""
+        try:
+            weighted = one(self.function, point) * cotangent
+        except CallFailed:
+            return None
+        weight = float(np.linalg.norm(weighted[np.isfinite(weighted)]))
+        return np.concatenate([weight / step_sizes(x) for x in point])
 
     # What the framework's machinery can break
 
-    def probe(self, name: str) -> Iterator[Seen]:
+    def probe(self, name: str) -> Steps:
         """Run one of the framework's probes at the example and at one other point."""
-        for family in ("as given", "like"):
-            self.clock.require()
-            point = self.example() if family == "as given" else self.family(self.function, family)
-            point = self.within(self.function, point)
-            yield self._probed(name, family, point)
+        example = self.example()
+        yield Step(lambda: self._probed(name, "as given", self.within_range(self.function, example)))
+        like = self.family(self.function, "like")
+        yield Step(lambda: self._probed(name, "like", self.within_range(self.function, like)))
 
     def _probed(self, name: str, family: str, point: Point) -> Seen:
         try:
@@ -373,15 +454,17 @@ class Oracle:
         inside = found > _OF_OUTPUTS * self.function.roundoff * largest > 0
         return _ROUNDINGS * found / largest if inside else 0.0
 
-    def process(self) -> Seen:
+    def process(self) -> Steps:
         """Inputs, earlier outputs, the process and repeated calls."""
         assert self.state is not None
-        point = self.example()
-        return self._told(self.state(self.function, point, self._another(), self.seed), "as given", point)
+        state, point = self.state, self.example()
+        yield Step(
+            lambda: self._told(state(self.function, point, self._another(), self.seed), "as given", point)
+        )
 
     def _another(self) -> Point:
         """Return a point beside the example that the function accepts, the example itself if need be."""
-        like = self.within(self.function, self.family(self.function, "like"))
+        like = self.within_range(self.function, self.family(self.function, "like"))
         # What is like a positive definite matrix need not be one; a multiple of it is.
         for point in (like, tuple(rounded(x * 1.25) for x in self.example())):
             try:
@@ -411,6 +494,17 @@ class Oracle:
         return Seen(
             found.compared, cases=1, problems=problems, notes=tuple(found.notes), families={family: 1}
         )
+
+
+def _copies(function: Resizable, count: int) -> Point:
+    return tuple(np.repeat(x[None], count, axis=0) for x in function.point)
+
+
+def _seconds(function: Resizable, count: int) -> float:
+    """Return how long a batch of so many points takes."""
+    started = time.monotonic()
+    function.values(_copies(function, count))
+    return time.monotonic() - started
 
 
 def _differs(found: Any) -> bool:

@@ -9,7 +9,7 @@ two sides differ, other steps are taken, and then nothing is concluded: the entr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 
@@ -26,6 +26,10 @@ _ALLOWED = 8.0
 _ROUNDING = 5e-12
 _LEAST_FACTORS = 0.25
 _NEARLY = 4.0
+# An input on which nothing depends, the bias of the keys in an attention say, has gradients that are rounding
+# errors: below this share of the largest output over the input's size. Errors are then relative to that.
+_NOTHING = 1e-12
+_OF_NATURAL = 1e-10
 _FACTORS = np.concatenate([np.arange(-256, -127), np.arange(128, 257)]) / 256.0
 # How many factors of a seed are kept.
 _KEPT = 6_144
@@ -78,35 +82,58 @@ def _first(seed: int) -> Vector:
 
 def project(function: Function, point: Point, seed: int) -> list[Projected] | None:
     """Return what the forms say about each input; None where the outputs are not finite."""
-    said = _attempt(function, point, range(len(point)), seed, _SMOOTH)
-    if said is None:
+    every = tuple(range(len(point)))
+    said: dict[int, Projected] = {}
+    if len(every) > 1:
+        # All inputs are moved at once: where that is sharp enough for each of them, it costs as much as one.
+        said = _attempt(function, point, [every], seed, _SMOOTH) or {}
+        if _left(said, every):
+            short = _attempt(function, point, [every], seed, _SHORT) or {}
+            said |= {place: form for place, form in short.items() if form.agrees}
+    alone = _attempt(function, point, _left(said, every), seed, _SMOOTH)
+    if alone is None:
         return None
+    said |= alone
     for attempt in (0, 1):
         # The second time, the largest entry was met badly by chance: other forms may be sharp enough.
-        left = [k for k, form in said.items() if not form.agrees and (attempt == 0 or form.close)]
+        left = [(k,) for (k,) in _left(said, every) if attempt == 0 or said[k].close]
         if left:
             said |= _attempt(function, point, left, seed + attempt, _SHORT) or {}
-    return [said[place] for place in range(len(point))]
+    return [said[place] for place in every]
+
+
+def _left(said: dict[int, Projected], every: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the inputs, each alone, about which nothing was concluded."""
+    return [(place,) for place in every if place not in said or not said[place].agrees]
 
 
 def _attempt(
-    function: Function, point: Point, places: Iterable[int], seed: int, way: _Way
+    function: Function, point: Point, groups: Sequence[tuple[int, ...]], seed: int, way: _Way
 ) -> dict[int, Projected] | None:
-    places = list(places)
-    drawn = _drawn(seed, FORMS * (function.size + sum(function.inputs[place].size for place in places)))
+    """Return what the forms say, the inputs of each group moved together."""
+    if not groups:
+        return {}
+    count = sum(function.inputs[place].size for group in groups for place in group)
+    drawn = _drawn(seed, FORMS * (function.size + count))
     factors, drawn = _taken(drawn, function.size)
     slopes = {}
-    for place in places:
-        directions, drawn = _taken(drawn, function.inputs[place].size)
-        slope = _derivatives(function, point, place, factors, directions, way)
+    for group in groups:
+        directions = {}
+        for place in group:
+            signs, drawn = _taken(drawn, function.inputs[place].size)
+            directions[place] = signs * differences.step_sizes(point[place])
+        slope = _derivatives(function, point, directions, factors, way)
         if slope is None:
             return None
-        slopes[place] = slope
+        slopes[group] = slope
     steepest = int(np.argmax(reduce(np.maximum, (slope.steep for slope in slopes.values()))))
     hot = np.zeros((1, function.size))
     hot[0, steepest] = 1.0
     gradients = function.gradients(point, np.concatenate([factors, hot]))
-    return {place: _compared(slope, gradients[place], function.size) for place, slope in slopes.items()}
+    said: dict[int, Projected] = {}
+    for slope in slopes.values():
+        said |= _compared(slope, point, gradients, function.size)
+    return said
 
 
 def _taken(drawn: Vector, size: int) -> tuple[Vector, Vector]:
@@ -116,34 +143,37 @@ def _taken(drawn: Vector, size: int) -> tuple[Vector, Vector]:
 
 @dataclass(frozen=True)
 class _Slopes:
-    """v·J·d of every pair, (D, V), with its error; the directions (D, n); each output's steepest slope."""
+    """v·J·d of every pair, (D, V), with its error; the directions, (D, n) for each input; steepest slopes."""
 
     value: Vector
     error: Vector
-    directions: Vector
-    sizes: Vector
+    directions: dict[int, Vector]
     steep: Vector
+    natural: float
 
 
 def _derivatives(
-    function: Function, point: Point, place: int, factors: Vector, signs: Vector, way: _Way
+    function: Function, point: Point, directions: dict[int, Vector], factors: Vector, way: _Way
 ) -> _Slopes | None:
-    sizes = differences.step_sizes(point[place])
-    directions = signs * sizes
     steps = np.exp2(-np.array(way.ladder, dtype=float))
-    ways = (steps[:, None, None] * directions).reshape(-1, sizes.size)
-    forms = np.empty((len(ways), FORMS))
-    size = np.empty(len(ways))
+    ways = {
+        place: (steps[:, None, None] * each).reshape(-1, point[place].size)
+        for place, each in directions.items()
+    }
+    count = len(steps) * FORMS
+    forms = np.empty((count, FORMS))
+    size = np.empty(count)
     steep = np.zeros(function.size)
     held = sum(x.size for x in point) + function.size
     per = max(1, _HELD // (2 * held))
     with np.errstate(all="ignore"):
-        for start in range(0, len(ways), per):
+        for start in range(0, count, per):
             part = slice(start, start + per)
-            some = ways[part]
-            batch = repeated(point, 2 * len(some))
-            batch[place] = np.concatenate([point[place] + some, point[place] - some])
-            outputs = function.values(tuple(batch)).reshape(2, len(some), function.size)
+            some = min(per, count - start)
+            batch = repeated(point, 2 * some)
+            for place, way_of in ways.items():
+                batch[place] = np.concatenate([point[place] + way_of[part], point[place] - way_of[part]])
+            outputs = function.values(tuple(batch)).reshape(2, some, function.size)
             up, down = outputs
             # The two sides are subtracted before they are projected: their sums would cancel.
             moved = up - down
@@ -156,21 +186,37 @@ def _derivatives(
         rounding = (4 * function.roundoff) * size.reshape(len(steps), FORMS, 1) / steps[:, None, None]
         better, apart = differences.extrapolated(forms, steps, 2, way.orders)
         slope = differences.chosen(better, apart, rounding[way.orders :])
-    return _Slopes(slope.value, slope.error, directions, sizes, steep)
+    return _Slopes(slope.value, slope.error, directions, steep, float(np.abs(up).max()))
 
 
-def _compared(slopes: _Slopes, gradient: Vector | None, outputs: int) -> Projected:
-    entries = outputs * slopes.sizes.size
-    if gradient is None:
+def _compared(
+    slopes: _Slopes, point: Point, gradients: tuple[Vector | None, ...], outputs: int
+) -> dict[int, Projected]:
+    """Return for each input that was moved whether the forms agree, and how small an error would show."""
+    places = list(slopes.directions)
+    if len(places) == 1 and gradients[places[0]] is None:
         still = not (np.abs(slopes.value) > _ALLOWED * slopes.error).any()
-        return Projected(still, entries, 0.0)
+        return {places[0]: Projected(still, outputs * point[places[0]].size, 0.0)}
     with np.errstate(all="ignore"):
-        products = slopes.directions @ gradient[:FORMS].T
-        scale = np.sqrt(((slopes.directions[:, None] * gradient[None, :FORMS]) ** 2).sum(-1))
-        allowed = _ALLOWED * slopes.error + _ROUNDING * scale
-        largest = float(np.abs(gradient[FORMS] * slopes.sizes).max())
-        fits = np.abs(products - slopes.value) <= allowed
-        resolution = float(allowed.max()) / _LEAST_FACTORS / largest if largest > 0 else np.inf
-    agrees = bool(fits.all())
-    close = agrees and SEEN <= resolution < _NEARLY * SEEN
-    return Projected(agrees and resolution < SEEN, entries, resolution, close=close)
+        products, squares = np.zeros((FORMS, FORMS)), np.zeros((FORMS, FORMS))
+        largest, reach = dict.fromkeys(places, 0.0), dict.fromkeys(places, 0.0)
+        for place, directions in slopes.directions.items():
+            gradient = gradients[place]
+            if gradient is None:
+                continue
+            products += directions @ gradient[:FORMS].T
+            squares += ((directions[:, None] * gradient[None, :FORMS]) ** 2).sum(-1)
+            size = np.abs(gradient * differences.step_sizes(point[place])).max(axis=1)
+            largest[place], reach[place] = float(size[FORMS]), float(size.max())
+        allowed = _ALLOWED * slopes.error + _ROUNDING * np.sqrt(squares)
+        agrees = bool((np.abs(products - slopes.value) <= allowed).all())
+        least = float(allowed.max()) / _LEAST_FACTORS
+    said = {}
+    for place in places:
+        resolution = least / largest[place] if largest[place] > 0 else np.inf
+        if reach[place] <= _NOTHING * slopes.natural and least < _OF_NATURAL * slopes.natural:
+            resolution = 0.0
+        close = agrees and SEEN <= resolution < _NEARLY * SEEN
+        entries = outputs * point[place].size
+        said[place] = Projected(agrees and resolution < SEEN, entries, resolution, close=close)
+    return said

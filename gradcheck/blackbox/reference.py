@@ -11,7 +11,8 @@ import numpy as np
 
 from gradcheck import cases, checks
 from gradcheck.blackbox import points
-from gradcheck.blackbox.oracle import Oracle, OutOfTime
+from gradcheck.blackbox.clock import OutOfTime
+from gradcheck.blackbox.oracle import Oracle
 from gradcheck.blackbox.result import Checked, checked
 from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.blackbox.sizes import varied
@@ -88,11 +89,13 @@ def _callable(
     function = oracle.function
     for family, point in points.points(function.point, function.inputs, oracle.limits, oracle.seed):
         oracle.clock.require()
-        yield _values(function, oracle.within(function, point), family, reference, options, floor)
+        yield _values(function, oracle.within_range(function, point), family, reference, options, floor)
     for special in (np.nan, np.inf, -np.inf):
         yield _special(oracle, special, reference, options)
     for sized in varied(function, oracle.seed):
         oracle.clock.require()
+        if sized is None:
+            continue
         yield _values(sized.function, sized.function.point, sized.label, reference, options, floor)
 
 

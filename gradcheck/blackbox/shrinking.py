@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
+from gradcheck.blackbox.clock import Clock, OutOfTime
 from gradcheck.blackbox.oracle import Oracle
 from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.errors import UsageError
@@ -19,33 +21,39 @@ _ROUND = (0.0, 1.0, -1.0, 2.0, 0.5)
 
 def shrunk(oracle: Oracle, seen: Seen) -> Seen:
     """Return what was seen, its entry problems each with the simplest point that still shows one."""
-    end = time.monotonic() + min(_SECONDS, max(0.0, oracle.clock.left()))
+    clock = oracle.clock.within(_SECONDS)
     problems = []
     for problem in seen.problems[:3]:
         entry = problem.place and not problem.breach and problem.format == "float64"
         plain = entry and problem.shapes == oracle.function.leaf_shapes
-        problems.append(_simpler(oracle, problem, end) if plain else problem)
+        problems.append(_simpler(oracle, problem, clock) if plain else problem)
     return replace(seen, problems=(*problems, *seen.problems[3:]))
 
 
-def _simpler(oracle: Oracle, problem: Problem, end: float) -> Problem:
+def _simpler(oracle: Oracle, problem: Problem, clock: Clock) -> Problem:
+    best = problem
+    with contextlib.suppress(OutOfTime), oracle.within(clock):
+        for found in _simplified(oracle, problem):
+            best = found
+    return best
+
+
+def _simplified(oracle: Oracle, problem: Problem) -> Iterator[Problem]:
+    """Yield ever simpler examples of a problem."""
     best = problem
     if "double" in problem.message:
-        return best
+        return
     for function, point in _smaller(oracle, problem):
-        if time.monotonic() > end:
-            return best
         found = _still(oracle, function, point, best)
         if found is not None:
             best = found
+            yield best
             break
     function = oracle.function
     if best.shapes != function.leaf_shapes:
-        return best
+        return
     for place in range(len(best.point)):
         for value in _ROUND:
-            if time.monotonic() > end:
-                return best
             x = best.point[place].copy()
             keep = best.index if function.inputs[place].name == best.place else -1
             kept = x[keep] if keep >= 0 else 0.0
@@ -56,8 +64,8 @@ def _simpler(oracle: Oracle, problem: Problem, end: float) -> Problem:
             found = _still(oracle, function, moved, best)
             if found is not None:
                 best = found
+                yield best
                 break
-    return best
 
 
 def _smaller(oracle: Oracle, problem: Problem) -> list[tuple[Resizable, Point]]:
@@ -87,6 +95,7 @@ def _smaller(oracle: Oracle, problem: Problem) -> list[tuple[Resizable, Point]]:
 
 def _still(oracle: Oracle, function: Resizable, point: Point, problem: Problem) -> Problem | None:
     """Return the problem at another point, if it is one there, too."""
+    oracle.clock.require()
     seen = oracle.compared(function, point, problem.family, None, quick=False)
     same = [p for p in seen.problems if p.place == problem.place and not p.breach]
     return same[0] if same else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,26 +13,33 @@ from gradcheck.subjects.function import CallFailed, Resizable
 
 # One, few, odd and even, around the widths of vector units.
 SIZES = (1, 2, 3, 5, 8, 9, 4, 16, 17, 33, 64, 65, 7, 130)
+# How many numbers the inputs and the outputs may have.
 _MOST = 20_000
+_OUTPUTS = 2_000_000
 Axis = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Sized:
-    """A function at other sizes, and what was changed, in words.
+    """A function at other sizes, and what was changed, in words; `axes` are those that were made longer.
 
     An unusual shape, with an axis more or less, may be accepted by the forward pass by accident.
     """
 
     function: Resizable
     label: str
+    axes: str = ""
     unusual: bool = False
 
 
-def varied(function: Resizable, seed: int) -> Iterator[Sized]:
+def varied(
+    function: Resizable, seed: int, fits: Callable[[Resizable], bool] = lambda sized: sized.size <= _OUTPUTS
+) -> Iterator[Sized | None]:
     """Yield the function at other sizes: every set of axes that may vary together, at every size.
 
     Axes of one length may have to change together (the inner axes of a product); each is tried alone first.
+    Beyond a size that does not fit, axes are not made longer. None is yielded for what was tried in vain, so
+    that the caller can look at the clock.
     """
     shapes = function.leaf_shapes
     free = [
@@ -52,13 +59,23 @@ def varied(function: Resizable, seed: int) -> Iterator[Sized]:
         if len(axes) > 1:
             sets.append(tuple(axes))
             sets += [pair for pair in _pairs(axes) if len(axes) > 2]
-    accepted = [chosen for chosen in sets if _accepts(function, chosen, shapes, seed)]
+    accepted = []
+    for chosen in sets:
+        if _accepts(function, chosen, shapes, seed):
+            accepted.append(chosen)
+        yield None
+    too_long: dict[tuple[Axis, ...], int] = {}
     for size in function.lengths or SIZES:
         for chosen in accepted:
+            if size >= too_long.get(chosen, size + 1):
+                continue
             made = _at(function, chosen, size, seed)
-            if made is not None:
+            if made is not None and not fits(made.function):
+                too_long[chosen] = size
+            elif made is not None and chosen in parts:
                 # One of several equal axes alone: what is accepted may be broadcast by accident.
-                yield replace(made, unusual=True) if chosen in parts else made
+                made = replace(made, unusual=True)
+            yield made
     yield from _squares(function, accepted, shapes, seed)
     yield from _reshaped(function, seed)
 
@@ -85,7 +102,7 @@ def _at(function: Resizable, axes: tuple[Axis, ...], size: int, seed: int) -> Si
     if made is None:
         return None
     label = ", ".join(f"axis {axis} of {function.leaf_names[leaf]}" for leaf, axis in axes)
-    return Sized(made, f"{label} of length {size}")
+    return Sized(made, f"{label} of length {size}", axes=label if size > 1 else "")
 
 
 def _made(function: Resizable, wanted: tuple[tuple[int, ...], ...], seed: int, size: int) -> Resizable | None:
@@ -104,18 +121,16 @@ def _squares(
     accepted: list[tuple[Axis, ...]],
     shapes: tuple[tuple[int, ...], ...],
     seed: int,
-) -> Iterator[Sized]:
+) -> Iterator[Sized | None]:
     """Yield sizes at which two axes that differ are equal: a transpose that is missing hides there."""
     lengths = sorted({shapes[leaf][axis] for axes in accepted for leaf, axis in axes})
     for axes in accepted:
         for length in lengths:
             if length not in SIZES:
-                made = _at(function, axes, length, seed)
-                if made is not None:
-                    yield made
+                yield _at(function, axes, length, seed)
 
 
-def _reshaped(function: Resizable, seed: int) -> Iterator[Sized]:
+def _reshaped(function: Resizable, seed: int) -> Iterator[Sized | None]:
     """Yield equal lengths everywhere, and one axis more or less: broadcasting and flattening hide there."""
     shapes, fixed = function.leaf_shapes, function.fixed
     deepest = max((len(s) for s, f in zip(shapes, fixed, strict=True) if not f), default=0)
@@ -141,5 +156,4 @@ def _reshaped(function: Resizable, seed: int) -> Iterator[Sized]:
                 tried.append((changed, f"{function.leaf_names[leaf]} of shape {other}"))
     for wanted, label in tried:
         made = _made(function, wanted, seed, 3)
-        if made is not None:
-            yield Sized(made, label, unusual=True)
+        yield None if made is None else Sized(made, label, unusual=True)

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcheck.blackbox.differences import MOST_NUMBERS, step_sizes
+from gradcheck.blackbox.sets import Index, Sets
 from gradcheck.subjects.function import Axes, CallFailed, Function, Point, Vector, one, repeated
 
-Index = NDArray[np.int64]
 # A reaction smaller than this, relative to the output, is rounding: batches may sum in another order.
 _QUIET = 1e-13
 # A Jacobian of so few entries is taken as it is: looking for structure would cost as much.
@@ -42,14 +42,14 @@ MOST_ENTRIES = 4_000_000
 class Structure:
     """How the Jacobian of one input is compressed.
 
-    `directions` (C, n) says by 0 or 1 which columns are perturbed together; `column` (C, m) which of them an
-    output sees, -1 for none; `groups` (R, m) which outputs share a cotangent, by 0 or 1; `kind` names the
-    classes of the axes; `probed` is how many random probes found no breach.
+    `directions` are the columns that are perturbed together; `column` (C, m) which of each set an output
+    sees, -1 for none; `groups` the outputs that share a cotangent; `kind` names the classes of the axes;
+    `probed` is how many random probes found no breach.
     """
 
-    directions: Vector
+    directions: Sets
     column: Index
-    groups: Vector
+    groups: Sets
     kind: str
     probed: int = 0
 
@@ -62,15 +62,19 @@ class Structure:
 def dense(inputs: int, outputs: int) -> Structure:
     """Return the structure of a Jacobian about which nothing is known."""
     column = np.repeat(np.arange(inputs)[:, None], outputs, axis=1)
-    return Structure(np.eye(inputs), column, np.eye(outputs), "dense")
+    return Structure(_each(inputs), column, _each(outputs), "dense")
+
+
+def _each(count: int) -> Sets:
+    return Sets(np.arange(count), count)
 
 
 def sampled(columns: Index, inputs: int, outputs: int) -> Structure:
     """Return the structure in which some columns are taken, and nothing is known."""
-    directions = np.zeros((len(columns), inputs))
-    directions[np.arange(len(columns)), columns] = 1.0
+    labels = np.full(inputs, -1)
+    labels[columns] = np.arange(len(columns))
     column = np.repeat(columns[:, None], outputs, axis=1)
-    return Structure(directions, column, np.eye(outputs), "sampled")
+    return Structure(Sets(labels, len(columns)), column, _each(outputs), "sampled")
 
 
 def find(function: Function, point: Point, place: int, seed: int) -> Structure | None:
@@ -212,7 +216,6 @@ def _build(axes: Axes, classes: list[_Axis], outputs: int) -> Structure | None:
     for c, span, coordinate in zip(classes, spans, grid, strict=True):
         part = np.zeros(n, dtype=np.int64) if c.name == "separable" else coordinate % span
         own = own * span + part
-    directions = (own[None] == np.arange(colours)[:, None]).astype(np.float64)
     parts = np.unravel_index(np.arange(colours), spans)
     flat = np.zeros((colours, outputs), dtype=np.int64)
     outside = np.zeros((colours, outputs), dtype=bool)
@@ -227,10 +230,10 @@ def _build(axes: Axes, classes: list[_Axis], outputs: int) -> Structure | None:
         flat = flat * length + np.minimum(where, length - 1)
     column = np.where(outside, -1, flat)
     kind = ", ".join(c.name for c in classes)
-    return Structure(directions, column, _output_groups(classes, outputs), kind, PROBES)
+    return Structure(Sets(own, colours), column, _output_groups(classes, outputs), kind, PROBES)
 
 
-def _output_groups(classes: list[_Axis], outputs: int) -> Vector:
+def _output_groups(classes: list[_Axis], outputs: int) -> Sets:
     """Return which outputs may share a cotangent: those whose inputs are apart."""
     cell = np.zeros(outputs, dtype=np.int64)
     parity = np.zeros(outputs, dtype=np.int64)
@@ -249,7 +252,7 @@ def _output_groups(classes: list[_Axis], outputs: int) -> Vector:
     rank = np.empty(outputs, dtype=np.int64)
     rank[order] = np.arange(outputs) - starts[cell[order]]
     _, colour = np.unique(rank * (int(parity.max()) + 1) + parity, return_inverse=True)
-    return np.asarray((colour[None] == np.arange(int(colour.max()) + 1)[:, None]), dtype=np.float64)
+    return Sets(colour, int(colour.max()) + 1)
 
 
 def _verified(reacts: _Reactions, axes: Axes, classes: list[_Axis]) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcheck.errors import UsageError
-from gradcheck.subjects.function import Axes, CallFailed, Draw, Point, Vector, raised_by, resample
+from gradcheck.subjects.function import Axes, CallFailed, Draw, Pace, Point, Vector, raised_by, resample
 
 _ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 Arrays = tuple[Any, ...]
@@ -40,6 +40,7 @@ class Met:
     notes: set[str] = field(default_factory=set)
     batches: dict[str, bool] = field(default_factory=dict)
     refused: set[tuple[Any, str]] = field(default_factory=set)
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class ArrayFunction:
     def point(self) -> Point:
         """The example, flat."""
         return tuple(np.asarray(self.leaves[p].array, dtype=np.float64).ravel() for p in self.active)
+
+    @property
+    def pace(self) -> Pace:
+        """What watches over the time."""
+        return self.met.pace
 
     @property
     def leaf_names(self) -> tuple[str, ...]:
@@ -190,7 +196,7 @@ class ArrayFunction:
         if self.gradient is None:
             raise CallFailed("a vector-Jacobian product in NumPy has none of its own")
         call, pull, batch, pull_batch = self.gradient(self.parts(cotangent))
-        met = Met(batches=dict(self.met.batches), refused=set(self.met.refused))
+        met = Met(batches=dict(self.met.batches), refused=set(self.met.refused), pace=self.pace)
         other = replace(self, call=call, pull=pull, batch=batch, pull_batch=pull_batch, met=met)
         return replace(other, gradient=None, shapes=None)
 
@@ -220,6 +226,7 @@ class ArrayFunction:
         return batch is not None and self.met.batches.get(what, True) and shapes not in self.met.refused
 
     def _row(self, point: Point) -> Vector:
+        self.pace.tick()
         return joined(self.results(self.arrays(point)))
 
     def _stacked(self, points: Point) -> Arrays:
@@ -274,6 +281,7 @@ class ArrayFunction:
 
     def gradient_arrays(self, arrays: Arrays, cotangents: Sequence[Any]) -> tuple[Any, ...]:
         """Return one gradient of the right shape, or None, for each active array; `CallFailed` for others."""
+        self.pace.tick()
         found = tuple(self.pull(arrays, cotangents))
         for axes, g in zip(self.inputs, found, strict=True):
             if g is None:

@@ -24,6 +24,16 @@ class CallFailed(Exception):
     """The user's function raised; the original is the cause."""
 
 
+@dataclass
+class Pace:
+    """What is called between calls of a user's function; it may raise to end the work.
+
+    Only a `BaseException` that is no `Exception` gets through.
+    """
+
+    tick: Callable[[], None] = lambda: None
+
+
 @dataclass(frozen=True)
 class Axes:
     """Name and shape of one differentiable input."""
@@ -111,6 +121,62 @@ class Rows:
         return self.function.gradients(point, wide)
 
 
+class Remembered:
+    """A function that is not called twice with the same numbers, as long as the answers are few."""
+
+    def __init__(self, function: Function, most: int = 4_000_000) -> None:
+        self._function, self._left = function, most
+        self._answers: dict[tuple[bytes, ...], Any] = {}
+
+    @property
+    def inputs(self) -> tuple[Axes, ...]:
+        """The differentiable inputs."""
+        return self._function.inputs
+
+    @property
+    def size(self) -> int:
+        """How many numbers all outputs have together."""
+        return self._function.size
+
+    @property
+    def output_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the outputs."""
+        return self._function.output_shapes
+
+    @property
+    def roundoff(self) -> float:
+        """The unit roundoff of the outputs' format."""
+        return self._function.roundoff
+
+    @property
+    def point(self) -> Point | None:
+        """The example, where the function has one."""
+        return getattr(self._function, "point", None)
+
+    def values(self, points: Point) -> Vector:
+        """Return the outputs at a batch of points."""
+        found: Vector = self._once(points, lambda: self._function.values(points))
+        return found
+
+    def gradients(self, point: Point, cotangents: Vector) -> tuple[Vector | None, ...]:
+        """Return the vector-Jacobian products of a batch of cotangents at a point."""
+        given = (*point, cotangents)
+        found: tuple[Vector | None, ...]
+        found = self._once(given, lambda: self._function.gradients(point, cotangents))
+        return found
+
+    def _once(self, given: Point, call: Callable[[], Any]) -> Any:
+        key = tuple(np.ascontiguousarray(x).tobytes() for x in given)
+        if key not in self._answers:
+            found = call()
+            parts = [x for x in found if x is not None] if isinstance(found, tuple) else [found]
+            self._left -= sum(x.size for x in (*given, *parts))
+            if self._left < 0:
+                return found
+            self._answers[key] = found
+        return self._answers[key]
+
+
 class Resizable(Function, Protocol):
     """A function whose examples can be replaced by others of other sizes.
 
@@ -121,6 +187,11 @@ class Resizable(Function, Protocol):
     @property
     def point(self) -> Point:
         """The example, flat."""
+        ...
+
+    @property
+    def pace(self) -> Pace:
+        """What watches over the time; one for all functions that are made of one."""
         ...
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradcheck.errors import UsageError
-from gradcheck.subjects.function import Axes, CallFailed, Draw, Point, Vector, raised_by, resample
+from gradcheck.subjects.function import Axes, CallFailed, Draw, Pace, Point, Vector, raised_by, resample
 from gradcheck.subjects.nested import leaves as nested_leaves
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Known:
     batches: dict[tuple[tuple[int, ...], ...], bool] = field(default_factory=dict)
     batches_gradients: bool | None = None
     notes: set[str] = field(default_factory=set)
+    pace: Pace = field(default_factory=Pace)
+    second: Known | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,11 @@ class TorchFunction:
         return replace(self, leaves=made)
 
     @property
+    def pace(self) -> Pace:
+        """What watches over the time."""
+        return self.known.pace
+
+    @property
     def leaf_names(self) -> tuple[str, ...]:
         """The names of all tensors."""
         return tuple(leaf.name for leaf in self.leaves)
@@ -190,7 +197,9 @@ class TorchFunction:
 
     def along(self, cotangent: Vector) -> TorchFunction:
         """Return the gradient along a fixed cotangent as a function of the inputs."""
-        return replace(self, cotangent=cotangent, known=Known())
+        if self.known.second is None:
+            self.known.second = Known(pace=self.pace)
+        return replace(self, cotangent=cotangent, known=self.known.second)
 
     def tensors(self, point: Sequence[Vector]) -> list[Tensor]:
         """Return fresh leaves with the numbers of a point, in the format of this function."""
@@ -235,17 +244,14 @@ class TorchFunction:
             for place, x in zip(self.active, wanted, strict=True):
                 placed[place] = x
             results = [o for o in floating(self.call(placed)) if o.requires_grad]
-            flat = self.cotangent
-            assert flat is not None
-            given_cotangents = self._split(
-                flat, floating(self.call(placed)) if not results else None, results
-            )
+            assert self.cotangent is not None
             grads = torch.autograd.grad(
-                results, wanted, given_cotangents, create_graph=True, allow_unused=True
+                results, wanted, self._split(self.cotangent, results), create_graph=True, allow_unused=True
             )
         return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, wanted, strict=True)]
 
-    def _split(self, flat: Vector, empty: Any, results: Sequence[Tensor]) -> list[Tensor]:
+    @staticmethod
+    def _split(flat: Vector, results: Sequence[Tensor]) -> list[Tensor]:
         import torch
 
         parts, start = [], 0
@@ -271,13 +277,14 @@ class TorchFunction:
         return np.stack(rows)
 
     def _row(self, point: Point) -> Vector:
+        self.pace.tick()
         return joined(self.outputs(self.tensors(point)))
 
     def _together(self, points: Point, count: int) -> Vector | None:
         """Return the outputs at all points by one call; None where they are not those of the function."""
         import torch
 
-        if self.cotangent is not None or self.prepare is not None:
+        if self.prepare is not None:
             return None
         dtype = getattr(torch, self.format)
         # The first time the example goes along: its outputs are known.
@@ -296,8 +303,13 @@ class TorchFunction:
                 placed[place] = x
             return tuple(floating(self.call(placed)))
 
+        def first(*moving: Tensor) -> tuple[Tensor, ...]:
+            results, back = torch.func.vjp(call, *moving)
+            assert self.cotangent is not None
+            return tuple(back(tuple(self._split(self.cotangent, results))))
+
         try:
-            found = torch.func.vmap(call)(*stacked)
+            found = torch.func.vmap(call if self.cotangent is None else first)(*stacked)
             parts = [_numbers(o).reshape(len(o), -1) for o in found]
         except Exception:
             self.known.batches[self.leaf_shapes] = False
@@ -351,10 +363,12 @@ class TorchFunction:
                 return tuple(None if g is None else _numbers(g).reshape(count, -1) for g in together)
             except Exception:
                 self.known.batches_gradients = False
-        rows = [
-            torch.autograd.grad(live, wanted, given, retain_graph=k + 1 < count, allow_unused=True)
-            for k, given in enumerate(zip(*(block.unbind() for block in blocks), strict=True))
-        ]
+        rows = []
+        for k, given in enumerate(zip(*(block.unbind() for block in blocks), strict=True)):
+            self.pace.tick()
+            rows.append(
+                torch.autograd.grad(live, wanted, given, retain_graph=k + 1 < count, allow_unused=True)
+            )
         return tuple(
             None if column[0] is None else _numbers(torch.stack(column)).reshape(count, -1)
             for column in zip(*rows, strict=True)

@@ -60,10 +60,40 @@ def as_before() -> Iterator[None]:
     state, grad = torch.random.get_rng_state(), torch.is_grad_enabled()
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     try:
-        yield
+        with _seeds_without_stacks():
+            yield
     finally:
         torch.random.set_rng_state(state)
         torch.set_grad_enabled(grad)
         torch.set_default_dtype(dtype)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def _seeds_without_stacks() -> Iterator[None]:
+    """Let `torch.manual_seed` note for a device that has not started what is to be done, without the stack.
+
+    It prints the stack for each kind of device, a millisecond in all, and a function that seeds itself is
+    called a thousand times. What the notes hold is shown only if a device fails to start.
+    """
+    import torch
+
+    parts = [part for part in (torch.cuda, torch.xpu, torch.mtia) if hasattr(part, "traceback")]
+    before = [part.traceback for part in parts]
+    try:
+        for part in parts:
+            part.traceback = _NoStack
+        yield
+    finally:
+        for part, module in zip(parts, before, strict=True):
+            part.traceback = module
+
+
+class _NoStack:
+    """Stands in for the module `traceback` where only `format_stack` is called."""
+
+    @staticmethod
+    def format_stack() -> list[str]:
+        """Return no lines."""
+        return []
