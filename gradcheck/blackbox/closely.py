@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradcheck.blackbox import differences
+from gradcheck.blackbox.differences import Sides
+from gradcheck.blackbox.sets import Index
 from gradcheck.subjects.function import Function, Point, Vector, one
 
 # An entry is wrong beyond so many error estimates. What agrees to so much is not looked at further: it is far
@@ -53,21 +56,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """An entry under suspicion.
-
-    `largest` is the largest entry of its Jacobian, `floor` what is always allowed, `usual` the size that the
-    output has where nothing cancels, 0 if that is not known.
-    """
+class Line:
+    """An element of an input that is moved, and the outputs that are watched, all of them at once."""
 
     function: Function
     point: Point
     place: int
     column: int
-    row: int
-    largest: float = 0.0
-    floor: float = 0.0
-    usual: float = 0.0
+    rows: Index
 
     @cached_property
     def size(self) -> float:
@@ -75,17 +71,104 @@ class Suspect:
         return float(differences.step_sizes(self.point[self.place])[self.column])
 
     @cached_property
-    def near(self) -> bool:
-        """Whether the element is not much larger than those of the example."""
-        usual = _usual(self)
-        return not 0 < usual < self.size / _LARGE
-
-    @cached_property
     def direction(self) -> Vector:
         """The step of this element alone."""
         direction = np.zeros(self.point[self.place].size)
         direction[self.column] = self.size
         return direction
+
+    @property
+    def _way(self) -> tuple[Function, Point, int, Vector]:
+        return self.function, self.point, self.place, self.direction
+
+    @cached_property
+    def noisy(self) -> tuple[Vector, NDArray[np.bool_]]:
+        """The noise of the outputs, and whether they stand still over the closest points."""
+        return differences.noise_of(*self._way, rows=self.rows)
+
+    def sides(self, ladder: tuple[int, ...], noise: Vector | float) -> Sides:
+        """Return the slopes of the outputs on both sides of the element."""
+        return differences.sides(*self._way, ladder, noise, rows=self.rows)
+
+    @cached_property
+    def fine(self) -> Sides:
+        """The slopes by short steps."""
+        return self.sides(differences.FINE, self.noisy[0])
+
+    @cached_property
+    def still(self) -> Sides:
+        """The slopes by short steps of what stands still close by."""
+        return self.sides(differences.FINE, 0.0)
+
+    @cached_property
+    def coarse(self) -> Sides:
+        """The slopes by longer steps, with the noise over them."""
+        return self.sides(differences.COARSE, self._noise_over(_ROUGH))
+
+    @cached_property
+    def far(self) -> Sides:
+        """The slopes by the longest steps, with the noise over them."""
+        return self.sides(differences.FAR, self._noise_over(_WIDE))
+
+    def _noise_over(self, exponents: tuple[int, ...]) -> Vector:
+        found = differences.noise_at(*self._way, exponents, rows=self.rows)
+        return np.asarray(np.maximum(self.noisy[0], found))
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An entry under suspicion, of the outputs of a line that number `at`.
+
+    `largest` is the largest entry of its Jacobian, `floor` what is always allowed, `usual` the size that the
+    output has where nothing cancels, 0 if that is not known.
+    """
+
+    line: Line
+    at: int = 0
+    largest: float = 0.0
+    floor: float = 0.0
+    usual: float = 0.0
+
+    @property
+    def function(self) -> Function:
+        """The function."""
+        return self.line.function
+
+    @property
+    def point(self) -> Point:
+        """The point."""
+        return self.line.point
+
+    @property
+    def place(self) -> int:
+        """The place of the input."""
+        return self.line.place
+
+    @property
+    def column(self) -> int:
+        """The element of the input."""
+        return self.line.column
+
+    @property
+    def row(self) -> int:
+        """The output."""
+        return int(self.line.rows[self.at])
+
+    @property
+    def size(self) -> float:
+        """The size that steps of this element are measured by."""
+        return self.line.size
+
+    @property
+    def direction(self) -> Vector:
+        """The step of this element alone."""
+        return self.line.direction
+
+    @cached_property
+    def near(self) -> bool:
+        """Whether the element is not much larger than those of the example."""
+        usual = _usual(self)
+        return not 0 < usual < self.size / _LARGE
 
     @cached_property
     def base(self) -> float:
@@ -109,20 +192,6 @@ class Suspect:
             single = bool((outputs.astype(np.float32) == outputs).all())
         return max(_UNSEEN, 2.0**-22 * abs(self.base)) if single else _UNSEEN
 
-    @cached_property
-    def noisy(self) -> tuple[float, bool]:
-        """The noise of the output, and whether it stands still over the closest points."""
-        noise, still = differences.noise_of(*self._line, rows=[self.row])
-        return float(noise[0]), bool(still[0])
-
-    def noise_at(self, exponents: tuple[int, ...]) -> float:
-        """Return the largest noise of the output over several spacings."""
-        return float(differences.noise_at(*self._line, exponents, rows=[self.row])[0])
-
-    @property
-    def _line(self) -> tuple[Function, Point, int, Vector]:
-        return self.function, self.point, self.place, self.direction
-
     def gradient(self, point: Point) -> float:
         """Return the entry as the gradient has it at a point."""
         hot = np.zeros((1, self.function.size))
@@ -144,20 +213,10 @@ class Suspect:
                 spread = max(spread, abs(there - value))
         return value, spread
 
-    def reading(self, noise: float, ladder: tuple[int, ...]) -> Reading | None:
-        """Return what differences say about the entry; None where the output jumps."""
-        found = differences.sides(*self._line, ladder, noise, rows=[self.row])
-        right, left = found.right, found.left
-        if right.jump is not None and left.jump is not None and (right.jump[0] or left.jump[0]):
-            return None
-        with np.errstate(all="ignore"):
-            value = float(found.middle.value[0]) / self.size
-            error = float(found.middle.error[0]) / self.size
-            up, down = float(right.value[0]) / self.size, float(left.value[0]) / self.size
-            apart = float(right.error[0] + left.error[0]) / self.size
-            kink = abs(up - down) > CLOSE * apart + RELATIVE * max(abs(up), abs(down))
-        low, high = (min(up, down), max(up, down)) if kink else (value, value)
-        return Reading(low, high, apart if kink else error, kink)
+    def steps(self, ladder: tuple[int, ...], noise: float) -> Reading | None:
+        """Return what steps of other lengths say about the entry alone; None where the output jumps."""
+        line = replace(self.line, rows=self.line.rows[self.at : self.at + 1])
+        return _read(line.sides(ladder, noise), 0, self.size)
 
 
 @dataclass(frozen=True)
@@ -170,6 +229,21 @@ class Reading:
     kink: bool
 
 
+def _read(found: Sides, at: int, size: float) -> Reading | None:
+    """Return what differences say about one of the outputs; None where it jumps."""
+    right, left = found.right, found.left
+    if right.jump is not None and left.jump is not None and (right.jump[at] or left.jump[at]):
+        return None
+    with np.errstate(all="ignore"):
+        value = float(found.middle.value[at]) / size
+        error = float(found.middle.error[at]) / size
+        up, down = float(right.value[at]) / size, float(left.value[at]) / size
+        apart = float(right.error[at] + left.error[at]) / size
+        kink = abs(up - down) > CLOSE * apart + RELATIVE * max(abs(up), abs(down))
+    low, high = (min(up, down), max(up, down)) if kink else (value, value)
+    return Reading(low, high, apart if kink else error, kink)
+
+
 def look(suspect: Suspect) -> tuple[Entry | None, bool]:
     """Judge one entry with long ladders of steps; return it if it is wrong, and whether that is known."""
     if suspect.column < 0:
@@ -178,8 +252,8 @@ def look(suspect: Suspect) -> tuple[Entry | None, bool]:
     if not math.isfinite(got) and not _settled(suspect):
         return None, False
     entry, agrees = None, False
-    for noise, ladder in _ways(suspect):
-        reading = suspect.reading(noise, ladder)
+    for found_there in _ways(suspect):
+        reading = _read(found_there, suspect.at, suspect.size)
         if reading is None:
             return None, True
         found, sure = _judged(suspect, reading)
@@ -252,7 +326,7 @@ def _from_afar(suspect: Suspect, expected: float) -> bool:
     if not 0 < size < _SMALL * usual:
         return False
     reach = int(math.log2(usual / size))
-    reading = suspect.reading(0.0, tuple(range(1 - reach, -2, 2)))
+    reading = suspect.steps(tuple(range(1 - reach, -2, 2)), 0.0)
     if reading is None:
         return False
     got, there = suspect.got[0], (reading.low + reading.high) / 2
@@ -270,18 +344,17 @@ def _usual(suspect: Suspect) -> float:
     return float(x[np.isfinite(x)].max(initial=0.0))
 
 
-def _ways(suspect: Suspect) -> Iterator[tuple[float, tuple[int, ...]]]:
-    """Yield noises and ladders that an entry is held to, any of them.
+def _ways(suspect: Suspect) -> Iterator[Sides]:
+    """Yield slopes by several ladders of steps, that an entry is held to any of.
 
     A function that stands still close by rounds coarsely, or is flat; one that has another slope over far
     steps rounds coarsely in a part of it, or bends.
     """
-    noise, still = suspect.noisy
-    yield noise, differences.FINE
-    if still:
-        yield 0.0, differences.FINE
-    yield max(noise, suspect.noise_at(_ROUGH)), differences.COARSE
-    yield max(noise, suspect.noise_at(_WIDE)), differences.FAR
+    yield suspect.line.fine
+    if suspect.line.noisy[1][suspect.at]:
+        yield suspect.line.still
+    yield suspect.line.coarse
+    yield suspect.line.far
 
 
 def _resolved(suspect: Suspect, entry: Entry) -> bool:
@@ -306,7 +379,7 @@ def _resolved(suspect: Suspect, entry: Entry) -> bool:
     ladder = tuple(level for level in differences.FINE if level >= calm)
     if calm == _CALM[0] or len(ladder) < 3:
         return calm == _CALM[0]
-    reading = suspect.reading(suspect.noisy[0], ladder)
+    reading = suspect.steps(ladder, float(suspect.line.noisy[0][suspect.at]))
     return reading is not None and _judged(suspect, reading)[0] is not None
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradcheck.blackbox import differences, projection, structure
 from gradcheck.blackbox.clock import OutOfTime
-from gradcheck.blackbox.closely import CLOSE, KNOWN, RELATIVE, Entry, Suspect, look
+from gradcheck.blackbox.closely import CLOSE, KNOWN, RELATIVE, Entry, Line, Suspect, look
 from gradcheck.blackbox.projection import signed
 from gradcheck.blackbox.sets import Sets
 from gradcheck.subjects.function import Function, Point, Remembered, Rows, Vector, one
@@ -21,6 +21,8 @@ _FIRST = 8.0
 _OF_LARGEST = 1e-12
 _OF_TYPICAL = 1e-12
 _LOOKED_AT = 24
+# If differences cannot tell of any of so many, the most suspicious, they cannot of the others.
+_IN_VAIN = 12
 _COLOURS = 512
 _ROWS = 16
 # How many rows and columns of a Jacobian are taken that is too large for all of its entries.
@@ -301,7 +303,7 @@ def _look(
     left = suspect.copy()
     point, place, sizes = ask.point, ask.place, ask.sizes
     # Entries of one row or one column are looked at with the same steps.
-    remembered = Remembered(ask.function)
+    remembered = ask.function if isinstance(ask.function, Remembered) else Remembered(ask.function)
     for colour in np.flatnonzero(left.any(axis=1))[:_COLOURS]:
         ask.tick()
         ends = differences.sides(remembered, point, place, found.directions.row(int(colour)) * sizes)
@@ -325,11 +327,17 @@ def _look(
         gap = np.abs(both.analytic - both.numeric)
         severity = np.where(left, np.where(np.isfinite(gap), gap / (both.error + 1e-300), np.inf), -1.0)
     order = np.argsort(-severity, axis=None, kind="stable")[: int(left.sum())]
-    for flat in order[:_LOOKED_AT]:
-        colour, row = np.unravel_index(flat, left.shape)
-        column = int(both.column[colour, row])
-        usual = float(ask.usual[row])
-        suspected = Suspect(remembered, point, place, column, int(row), both.largest, both.floor, usual)
+    looked = 0
+    colours, rows = np.unravel_index(order[:_LOOKED_AT], left.shape)
+    columns = both.column[colours, rows]
+    lines = {
+        column: Line(remembered, point, place, column, rows[columns == column])
+        for column in set(columns.tolist())
+    }
+    for column, row in zip(columns.tolist(), rows.tolist(), strict=True):
+        line = lines[column]
+        place_of_row = int(np.flatnonzero(line.rows == row)[0])
+        suspected = Suspect(line, place_of_row, both.largest, both.floor, float(ask.usual[row]))
         try:
             ask.tick()
             entry, known = look(suspected)
@@ -341,11 +349,12 @@ def _look(
             wrong.append(entry)
         elif not known:
             undecided += 1
-        if len(wrong) >= 4:
+        looked += 1
+        if len(wrong) >= 4 or looked == undecided == _IN_VAIN:
             break
     # What is left is of the kind of those that were looked at, the most suspicious first.
-    left_over = max(0, len(order) - _LOOKED_AT) if not wrong else 0
-    share = undecided / min(len(order), _LOOKED_AT) if len(order) else 0.0
+    left_over = len(order) - looked if not wrong else 0
+    share = undecided / looked if looked else 0.0
     return kinks, wrong, undecided + round(share * left_over), jumps
 
 
@@ -370,7 +379,7 @@ def _strays(ask: _Ask, found: structure.Structure, stray: NDArray[np.bool_]) -> 
             gradient = function.gradients(point, probe)[place]
             reached = gradient is not None and abs(gradient[0, column]) > 0
             rows = half if reached else rows[len(rows) // 2 :]
-        entry, _ = look(Suspect(function, point, place, int(column), int(rows[0])))
+        entry, _ = look(Suspect(Line(function, point, place, int(column), rows)))
         if entry is not None:
             wrong.append(entry)
     return wrong

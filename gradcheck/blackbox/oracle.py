@@ -12,14 +12,23 @@ from typing import Any
 import numpy as np
 
 from gradcheck.blackbox import domains, jacobian, points
-from gradcheck.blackbox.clock import Clock
+from gradcheck.blackbox.clock import Clock, OutOfTime
 from gradcheck.blackbox.closely import CLOSE, Entry
 from gradcheck.blackbox.differences import LADDER, noise_of, rounded, sides, step_sizes
 from gradcheck.blackbox.jacobian import Memory
 from gradcheck.blackbox.projection import signed
 from gradcheck.blackbox.seen import Problem, Seen
 from gradcheck.blackbox.sizes import Sized, varied
-from gradcheck.subjects.function import CallFailed, Point, Resizable, Vector, one, raised_by
+from gradcheck.subjects.function import (
+    CallFailed,
+    Function,
+    Point,
+    Remembered,
+    Resizable,
+    Vector,
+    one,
+    raised_by,
+)
 from gradcheck.subjects.probing import REFUSES, SAME, tolerance
 
 # A Jacobian of more entries is compared by forms first; below, every entry is cheap enough.
@@ -32,6 +41,8 @@ _OF_OUTPUTS = 16.0
 # So many points are compared in one check, in a quarter of the time.
 _CASES = 24
 _QUARTER = 0.25
+# How many numbers are kept of what a function said, for a comparison that is taken up again.
+_KEPT = 1_000_000
 _COUNTS = (2, 10)
 # What compares two modes of differentiation, and neither with the function itself.
 _TWO_MODES = ("forward", "second cotangent")
@@ -39,10 +50,11 @@ _TWO_MODES = ("forward", "second cotangent")
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of a check's work. If one takes too long, those of its kin are expected to as well."""
+    """One piece of a check's work. If one takes too long, those of its kin are expected to, if no lighter."""
 
     run: Callable[[], Seen]
     kin: str = ""
+    weight: int = 0
 
 
 # A check; it is told what its last step saw, None if that was put off.
@@ -60,6 +72,7 @@ class Oracle:
     probes: dict[str, Callable[..., Any]] = field(default_factory=dict)
     state: Callable[..., Any] | None = None
     memory: Memory = field(default_factory=Memory)
+    put_off: dict[tuple[Any, ...], Function] = field(default_factory=dict)
 
     def steps(self, name: str) -> Steps:
         """Return the steps of a check."""
@@ -111,10 +124,12 @@ class Oracle:
         by_forms = entries > _EVERY_ENTRY if quick is None else quick
         if memory is None and len(function.inputs) == len(self.function.inputs):
             memory = Memory(typical=dict(self.memory.typical))
+        key = what, family, function.leaf_shapes, *(x.tobytes() for x in point)
+        seen_before = self.put_off.pop(key, None) or self._remembered(function)
         try:
             with np.errstate(all="ignore"):
                 found = jacobian.compare(
-                    function,
+                    seen_before,
                     point,
                     self.seed,
                     memory=memory,
@@ -122,6 +137,10 @@ class Oracle:
                     tick=self.clock.require,
                     scale=scale,
                 )
+        except OutOfTime:
+            # The next time it goes on from here.
+            self.put_off[key] = seen_before
+            raise
         except CallFailed as error:
             return self._raised(function, point, family, what, error, lenient)
         problems = tuple(self._problem(function, point, family, what, entry) for entry in found.wrong)
@@ -138,6 +157,12 @@ class Oracle:
             resolution=found.resolution,
             families={family: found.entries},
         )
+
+    @staticmethod
+    def _remembered(function: Function) -> Function:
+        """Return the function with a memory, where it does not take much."""
+        numbers = function.size + sum(axes.size for axes in function.inputs)
+        return Remembered(function, _KEPT) if numbers <= _EVERY_ENTRY else function
 
     def _overflowed(self, function: Resizable, point: Point, family: str) -> Seen:
         """An output that has become infinite at finite inputs did not get there with slopes of zero."""
@@ -297,10 +322,9 @@ class Oracle:
                     continue
                 tried = True
                 if self._small(sized.function) and self._fits(sized.function):
-                    yield Step(partial(self._at_size, sized, quick), sized.axes)
-                    yield Step(
-                        partial(self._at_branches, sized, quick), sized.axes and f"branches, {sized.axes}"
-                    )
+                    weight = sum(axes.size for axes in sized.function.inputs)
+                    yield Step(partial(self._at_size, sized, quick), sized.axes, weight)
+                    yield Step(partial(self._at_branches, sized, quick), sized.branches, weight)
         if not tried:
             yield Step(lambda: Seen(notes=("the function accepts no other size of any axis",)))
 

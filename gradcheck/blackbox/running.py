@@ -1,7 +1,8 @@
 """The checks of a function, one after the other, within the time that there is.
 
-A check is a series of steps. Each check has its share of the time; a step that takes too much of it is put
-off until the others are done, and what a check could not finish goes on with what all of them have left.
+A check is a series of steps, so many of which are its plan. Each check has its share of the time for the
+plan; a step that takes too much of it is put off until the others are done. Checks that are short of their
+plan go on with what all of them have left, and what is left after that is for the steps beyond the plans.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Run:
         self.begun = self.over = self.fell = False
         self.plan = _PLANNED.get(cell.check, math.inf)
         self.patience = _STEP if math.isfinite(self.plan) else math.inf
-        self.kin: set[str] = set()
+        self.slow: dict[str, int] = {}
 
     @property
     def done(self) -> bool:
@@ -69,13 +70,16 @@ class Run:
         """Whether more time would help: neither finished nor ended by what was found."""
         return not self.done and not self.total.problems and self.total.cases < self.plan
 
-    def go(self, clock: Clock) -> None:
-        """Take steps until all are done or the clock's time is over."""
+    def go(self, clock: Clock, beyond: bool = False) -> None:
+        """Take steps until the plan is done, and `beyond`, or the clock's time is over."""
         started = time.monotonic()
         whole = max(0.0, clock.left())
         try:
             while not self.done and clock.left() > 0:
-                self._step(clock, clock.within(self.patience * whole))
+                planned = self.total.cases < self.plan
+                if not (planned or beyond):
+                    break
+                self._step(clock, clock.within(self.patience * whole) if planned else clock)
         except CallFailed as error:
             # A check that the function brought down: what it raised is the finding.
             said = raised_by(error.__cause__ or error)
@@ -87,7 +91,7 @@ class Run:
         if self.next is None and not self.over:
             self._advance(None)
         step = self.next
-        if step is not None and step.kin in self.kin:
+        if step is not None and step.weight >= self.slow.get(step.kin, step.weight + 1):
             self._put_off(step)
             return
         if step is None:
@@ -103,7 +107,7 @@ class Run:
             elif clock.left() > 0:
                 self.patience *= 2
                 if step.kin:
-                    self.kin.add(step.kin)
+                    self.slow[step.kin] = min(step.weight, self.slow.get(step.kin, step.weight))
                 self._put_off(step)
             return
         self.total += seen
@@ -139,8 +143,15 @@ class Run:
 
 
 def again(oracle: Oracle, runs: Sequence[Run]) -> None:
-    """Let checks that are short of their plan go on with the time that is left."""
+    """Let checks that are short of their plan go on with the time that is left, then all others."""
     while oracle.clock.left() > 0 and (waiting := [run for run in runs if run.short]):
         for number, run in enumerate(waiting):
-            run.go(oracle.clock.part(1 / (len(waiting) - number)))
-            run.shrink()
+            _further(run, oracle.clock.part(1 / (len(waiting) - number)))
+    for run in runs:
+        if not run.done and not run.total.problems:
+            _further(run, share_of(oracle, run.cell.check))
+
+
+def _further(run: Run, clock: Clock) -> None:
+    run.go(clock, beyond=not run.short)
+    run.shrink()

@@ -12,7 +12,7 @@ from gradcheck.errors import UsageError
 from gradcheck.subjects.function import CallFailed, Resizable
 
 # One, few, odd and even, around the widths of vector units.
-SIZES = (1, 2, 3, 5, 8, 9, 4, 16, 17, 33, 64, 65, 7, 130)
+SIZES = (1, 2, 3, 5, 8, 9, 4, 7, 16, 17, 33, 64, 65, 130)
 # How many numbers the inputs and the outputs may have.
 _MOST = 20_000
 _OUTPUTS = 2_000_000
@@ -30,6 +30,11 @@ class Sized:
     label: str
     axes: str = ""
     unusual: bool = False
+
+    @property
+    def branches(self) -> str:
+        """What this is called at the points that code branches at."""
+        return self.axes and f"branches, {self.axes}"
 
 
 def varied(

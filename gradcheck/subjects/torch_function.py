@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = ("float64", "float32", "bfloat16", "float16")
+# From so many products on, one backward pass for all of them is tried.
+_MANY = 16
 _ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 
 
@@ -352,22 +354,52 @@ class TorchFunction:
     def _products(
         self, live: list[Tensor], wanted: list[Tensor], blocks: list[Tensor]
     ) -> tuple[Vector | None, ...]:
-        import torch
 
         count = len(blocks[0])
         if count > 3 and self.known.batches_gradients:
             try:
-                together = torch.autograd.grad(
-                    live, wanted, blocks, is_grads_batched=True, retain_graph=True, allow_unused=True
-                )
-                return tuple(None if g is None else _numbers(g).reshape(count, -1) for g in together)
+                return self._pulled_together(live, wanted, blocks)
             except Exception:
                 self.known.batches_gradients = False
+        if count > _MANY and self.cotangent is not None and self.known.batches_gradients is None:
+            # Products of the double backward pass are many. The first and the last are taken alone as well.
+            ends = [block[[0, -1]] for block in blocks]
+            alone = self._pulled(live, wanted, ends, again=True)
+            try:
+                together = self._pulled_together(live, wanted, blocks)
+            except Exception:
+                together = None
+            self.known.batches_gradients = together is not None and _rows_alike(together, alone)
+            if together is not None and self.known.batches_gradients:
+                return together
+        return self._pulled(live, wanted, blocks)
+
+    @staticmethod
+    def _pulled_together(
+        live: list[Tensor], wanted: list[Tensor], blocks: list[Tensor]
+    ) -> tuple[Vector | None, ...]:
+        """Return products by one batched backward pass."""
+        import torch
+
+        found = torch.autograd.grad(
+            live, wanted, blocks, is_grads_batched=True, retain_graph=True, allow_unused=True
+        )
+        return tuple(None if g is None else _numbers(g).reshape(len(blocks[0]), -1) for g in found)
+
+    def _pulled(
+        self, live: list[Tensor], wanted: list[Tensor], blocks: list[Tensor], again: bool = False
+    ) -> tuple[Vector | None, ...]:
+        """Return products one after the other; the graph is kept if it is needed `again`."""
+        import torch
+
+        count = len(blocks[0])
         rows = []
         for k, given in enumerate(zip(*(block.unbind() for block in blocks), strict=True)):
             self.pace.tick()
             rows.append(
-                torch.autograd.grad(live, wanted, given, retain_graph=k + 1 < count, allow_unused=True)
+                torch.autograd.grad(
+                    live, wanted, given, retain_graph=again or k + 1 < count, allow_unused=True
+                )
             )
         return tuple(
             None if column[0] is None else _numbers(torch.stack(column)).reshape(count, -1)
@@ -413,6 +445,16 @@ def _alike(left: Vector, right: Vector) -> bool:
     with np.errstate(all="ignore"):
         near = np.abs(left - right) <= 1e-300 + 1e-10 * np.abs(right)
         return bool((near | (left == right) | (np.isnan(left) & np.isnan(right))).all())
+
+
+def _rows_alike(together: tuple[Vector | None, ...], alone: tuple[Vector | None, ...]) -> bool:
+    """Whether the first and the last row of each are those that were taken alone."""
+    for many, few in zip(together, alone, strict=True):
+        if (many is None) != (few is None):
+            return False
+        if many is not None and few is not None and not _alike(many[[0, -1]], few):
+            return False
+    return True
 
 
 def _numbers(tensor: Tensor) -> Vector:
