@@ -21,8 +21,9 @@ _FIRST = 8.0
 _OF_LARGEST = 1e-12
 _OF_TYPICAL = 1e-12
 _LOOKED_AT = 24
-# If differences cannot tell of any of so many, the most suspicious, they cannot of the others.
-_IN_VAIN = 12
+# If differences cannot tell of any of so many, the most suspicious, they cannot of the others; if they could
+# not at the point before, a few are enough.
+_IN_VAIN, _AGAIN_IN_VAIN = 12, 3
 _COLOURS = 512
 _ROWS = 16
 # How many rows and columns of a Jacobian are taken that is too large for all of its entries.
@@ -53,6 +54,8 @@ class Memory:
     # The largest entry at the first point: what is twelve digits below it is rounding somewhere inside.
     typical: dict[int, float] = field(default_factory=dict)
     products: dict[bytes, tuple[Vector | None, ...]] = field(default_factory=dict)
+    # Whether differences could tell of no suspicious entry of the last point.
+    vain: bool = False
 
 
 def compare(
@@ -196,7 +199,7 @@ def _taken(ask: _Ask, found: structure.Structure, memory: Memory) -> Compared:
     stray = ~(np.abs(both.stray) <= both.floor)
     if not judged.all() or found.kind == "sampled":
         stray &= False
-    kinked, wrong, undecided, jumps = _look(ask, found, both, suspect)
+    kinked, wrong, undecided, jumps = _look(ask, found, both, suspect, memory)
     kinks = int(kinked.sum())
     try:
         wrong += _strays(ask, found, stray)
@@ -290,7 +293,7 @@ def _defined(ask: _Ask, found: structure.Structure) -> NDArray[np.bool_]:
 
 
 def _look(
-    ask: _Ask, found: structure.Structure, both: _Both, suspect: NDArray[np.bool_]
+    ask: _Ask, found: structure.Structure, both: _Both, suspect: NDArray[np.bool_], memory: Memory
 ) -> tuple[NDArray[np.int64], list[Entry], int, int]:
     """Look closely at suspicious entries: kinks, a longer ladder, the noise of the gradient itself.
 
@@ -327,7 +330,7 @@ def _look(
         gap = np.abs(both.analytic - both.numeric)
         severity = np.where(left, np.where(np.isfinite(gap), gap / (both.error + 1e-300), np.inf), -1.0)
     order = np.argsort(-severity, axis=None, kind="stable")[: int(left.sum())]
-    looked = 0
+    looked, vain = 0, memory.vain and not len(order)
     colours, rows = np.unravel_index(order[:_LOOKED_AT], left.shape)
     columns = both.column[colours, rows]
     lines = {
@@ -350,8 +353,10 @@ def _look(
         elif not known:
             undecided += 1
         looked += 1
-        if len(wrong) >= 4 or looked == undecided == _IN_VAIN:
+        vain = looked == undecided
+        if len(wrong) >= 4 or (vain and looked == (_AGAIN_IN_VAIN if memory.vain else _IN_VAIN)):
             break
+    memory.vain = vain and looked >= _AGAIN_IN_VAIN
     # What is left is of the kind of those that were looked at, the most suspicious first.
     left_over = len(order) - looked if not wrong else 0
     share = undecided / looked if looked else 0.0

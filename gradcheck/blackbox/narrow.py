@@ -24,6 +24,9 @@ _NOISE = 8.0
 # So many outputs of the largest size may meet in one gradient.
 _FEW = 4.0
 _USUAL = ("as given", "like")
+# The families of the plan, and those that are tried beyond it.
+_FIRST = ("as given", "like", "branches")
+_FURTHER = ("grid", "like")
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,22 @@ class _Trial:
 
 def formats(oracle: Oracle) -> Steps:
     """Narrow formats against float64 at the same numbers, within what rounding and condition explain."""
-    for name in _FORMATS:
-        families: tuple[str, ...] = ("as given", "like", "branches", "grid", "like")
-        if name == "float16":
-            # Its squares overflow from 256 on.
-            families += ("hundreds",)
-        trials: list[_Trial] = []
-        for family in families:
-            yield Step(partial(_begun, oracle, name, family, trials))
-        # What is tiny at one point may be the difference of numbers of the usual size: that of the example.
-        # The largest number of any family would hide what is wrong with all others.
-        usual = _sizes([trial for trial in trials if trial.family in _USUAL])
-        for trial in trials:
-            own = _sizes([trial])
-            scales = [max(sizes) for sizes in zip(own, usual or own, trial.natural, strict=True)]
-            yield Step(partial(_tried, oracle, trial, scales))
+    usual: dict[str, list[float]] = {}
+    for families in (_FIRST, _FURTHER):
+        for name in _FORMATS:
+            # The squares of float16 overflow from 256 on.
+            more = ("hundreds",) if name == "float16" and families is _FURTHER else ()
+            trials: list[_Trial] = []
+            for family in (*families, *more):
+                yield Step(partial(_begun, oracle, name, family, trials), needed=True)
+            # What is tiny at one point may be the difference of numbers of the usual size: that of the
+            # example. The largest number of any family would hide what is wrong with all others.
+            if families is _FIRST:
+                usual[name] = _sizes([trial for trial in trials if trial.family in _USUAL])
+            for trial in trials:
+                own = _sizes([trial])
+                scales = [max(s) for s in zip(own, usual[name] or own, trial.natural, strict=True)]
+                yield Step(partial(_tried, oracle, trial, scales))
 
 
 def _begun(oracle: Oracle, name: str, family: str, trials: list[_Trial]) -> Seen:

@@ -38,9 +38,10 @@ _ROWS = 4
 # So many times what the outputs are rounded by may lie between two gradients that are the same.
 _ROUNDINGS = 64.0
 _OF_OUTPUTS = 16.0
-# So many points are compared in one check, in a quarter of the time.
+# So many points are compared in one check. If that took more than this part of the time entry by entry, they
+# are compared by forms first.
 _CASES = 24
-_QUARTER = 0.25
+_LONG = 0.1
 # How many numbers are kept of what a function said, for a comparison that is taken up again.
 _KEPT = 1_000_000
 _COUNTS = (2, 10)
@@ -50,11 +51,15 @@ _TWO_MODES = ("forward", "second cotangent")
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of a check's work. If one takes too long, those of its kin are expected to, if no lighter."""
+    """One piece of a check's work; it is put off if it takes too long, unless the next ones need it.
+
+    If one takes too long, those of its kin are expected to, if they are no lighter.
+    """
 
     run: Callable[[], Seen]
     kin: str = ""
     weight: int = 0
+    needed: bool = False
 
 
 # A check; it is told what its last step saw, None if that was put off.
@@ -123,7 +128,7 @@ class Oracle:
             return Seen()
         by_forms = entries > _EVERY_ENTRY if quick is None else quick
         if memory is None and len(function.inputs) == len(self.function.inputs):
-            memory = Memory(typical=dict(self.memory.typical))
+            memory = Memory(typical=dict(self.memory.typical), vain=self.memory.vain)
         key = what, family, function.leaf_shapes, *(x.tobytes() for x in point)
         seen_before = self.put_off.pop(key, None) or self._remembered(function)
         try:
@@ -143,6 +148,8 @@ class Oracle:
             raise
         except CallFailed as error:
             return self._raised(function, point, family, what, error, lenient)
+        if memory is not None:
+            self.memory.vain = memory.vain
         problems = tuple(self._problem(function, point, family, what, entry) for entry in found.wrong)
         missing = tuple(
             replace(problem, breach="missing") if self._place(function, problem) in found.missing else problem
@@ -299,7 +306,7 @@ class Oracle:
             return (None,)
         each = max(0.0, many - few) / (_COUNTS[1] - _COUNTS[0])
         taken = few + each * 2 * len(LADDER) * sum(x.size for x in function.point)
-        return (True, False) if taken * cases > _QUARTER * self.clock.left() else (None,)
+        return (True, False) if taken * cases > _LONG * self.clock.left() else (None,)
 
     def _at_values(self, family: str, point: Point, quick: bool | None) -> Seen:
         inside = self.within_range(self.function, point)

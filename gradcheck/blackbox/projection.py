@@ -29,7 +29,7 @@ _NEARLY = 4.0
 # An input on which nothing depends, the bias of the keys in an attention say, has gradients that are rounding
 # errors: below this share of the largest output over the input's size. Errors are then relative to that.
 _NOTHING = 1e-12
-_OF_NATURAL = 1e-10
+_OF_NATURAL = 1e-9
 _FACTORS = np.concatenate([np.arange(-256, -127), np.arange(128, 257)]) / 256.0
 # How many factors of a seed are kept.
 _KEPT = 6_144
@@ -53,12 +53,16 @@ _SHORT = _Way((5, 9, 13, 17), 1)
 
 @dataclass(frozen=True)
 class Projected:
-    """Whether all forms of one input agree, and the smallest error of one entry that would have shown."""
+    """Whether all forms of one input agree, and the smallest error of one entry that would have shown.
+
+    It is `settled` that they do not where there is no gradient and the function moves.
+    """
 
     agrees: bool
     entries: int
     resolution: float
     close: bool = False
+    settled: bool = False
 
 
 def signed(rng: np.random.Generator, shape: tuple[int, ...]) -> Vector:
@@ -104,7 +108,8 @@ def project(function: Function, point: Point, seed: int) -> list[Projected] | No
 
 def _left(said: dict[int, Projected], every: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the inputs, each alone, about which nothing was concluded."""
-    return [(place,) for place in every if place not in said or not said[place].agrees]
+    open_ = [place for place in every if place not in said or not (said[place].agrees or said[place].settled)]
+    return [(place,) for place in open_]
 
 
 def _attempt(
@@ -195,8 +200,13 @@ def _compared(
     """Return for each input that was moved whether the forms agree, and how small an error would show."""
     places = list(slopes.directions)
     if len(places) == 1 and gradients[places[0]] is None:
-        still = not (np.abs(slopes.value) > _ALLOWED * slopes.error).any()
-        return {places[0]: Projected(still, outputs * point[places[0]].size, 0.0)}
+        still = not _moves(slopes)
+        return {places[0]: Projected(still, outputs * point[places[0]].size, 0.0, settled=not still)}
+    if all(gradients[place] is None for place in places) and _moves(slopes):
+        # Which of them move is for a closer look; the forms have nothing more to say.
+        return {
+            place: Projected(False, outputs * point[place].size, np.inf, settled=True) for place in places
+        }
     with np.errstate(all="ignore"):
         products, squares = np.zeros((FORMS, FORMS)), np.zeros((FORMS, FORMS))
         largest, reach = dict.fromkeys(places, 0.0), dict.fromkeys(places, 0.0)
@@ -220,3 +230,7 @@ def _compared(
         entries = outputs * point[place].size
         said[place] = Projected(agrees and resolution < SEEN, entries, resolution, close=close)
     return said
+
+
+def _moves(slopes: _Slopes) -> bool:
+    return bool((np.abs(slopes.value) > _ALLOWED * slopes.error).any())

@@ -33,10 +33,9 @@ _SHARES = {
 _SHARE = 0.5
 # So many cases are the plan of a check that has no natural end; more are tried while its time lasts, and what
 # was left is told.
-_PLANNED = {"values": 12, "sizes": 16, "second-order": 3}
-# A step of such a check that takes more than this part of its time is put off; if one was, the next may take
-# twice as much.
-_STEP = 0.25
+_PLANNED = {"formats": 9, "values": 12, "sizes": 16, "second-order": 3}
+# A step of such a check that takes more than its part of the time, so many times, is put off.
+_STEP = 1.0
 # More findings of one check tell nothing new.
 _ENOUGH = 3
 
@@ -56,7 +55,7 @@ class Run:
         self.next: Step | None = None
         self.begun = self.over = self.fell = False
         self.plan = _PLANNED.get(cell.check, math.inf)
-        self.patience = _STEP if math.isfinite(self.plan) else math.inf
+        self.patience = _STEP / self.plan if math.isfinite(self.plan) else math.inf
         self.slow: dict[str, int] = {}
 
     @property
@@ -97,15 +96,14 @@ class Run:
         if step is None:
             if not self.late:
                 return
-            step, limit = self.late.popleft(), clock
+            step, limit = self._late(), clock
         try:
-            with self.oracle.within(limit):
+            with self.oracle.within(clock if step.needed else limit):
                 seen = step.run()
         except OutOfTime:
             if step is not self.next:
                 self.late.appendleft(step)
             elif clock.left() > 0:
-                self.patience *= 2
                 if step.kin:
                     self.slow[step.kin] = min(step.weight, self.slow.get(step.kin, step.weight))
                 self._put_off(step)
@@ -113,6 +111,12 @@ class Run:
         self.total += seen
         if step is self.next:
             self._advance(seen)
+
+    def _late(self) -> Step:
+        """Take a step that was put off; those of a slow kin come last."""
+        step = next((each for each in self.late if each.kin not in self.slow), self.late[0])
+        self.late.remove(step)
+        return step
 
     def _put_off(self, step: Step) -> None:
         self.late.append(step)
