@@ -120,7 +120,7 @@ class Suspect:
     """An entry under suspicion, of the outputs of a line that number `at`.
 
     `largest` is the largest entry of its Jacobian, `floor` what is always allowed, `usual` the size that the
-    output has where nothing cancels, 0 if that is not known.
+    output has where nothing cancels, 0 if that is not known. It is `missing` if there is no gradient at all.
     """
 
     line: Line
@@ -128,6 +128,7 @@ class Suspect:
     largest: float = 0.0
     floor: float = 0.0
     usual: float = 0.0
+    missing: bool = False
 
     @property
     def function(self) -> Function:
@@ -268,7 +269,7 @@ def look(suspect: Suspect) -> tuple[Entry | None, bool]:
     vague = math.isfinite(got) and entry.bound > _PLAIN * entry.error
     if vague and not _resolved(suspect, entry):
         return None, False
-    if math.isfinite(got) and _chosen(suspect, entry.bound):
+    if math.isfinite(got) and not suspect.missing and _chosen(suspect, entry.bound):
         return None, True
     if math.isfinite(got) and _from_afar(suspect, entry.expected):
         return None, False

@@ -87,8 +87,15 @@ def compare(
             form = said[place]
             seen.append(Compared(form.entries, resolution=form.resolution, kinds=("forms",)))
             continue
+        ask = _Ask(function, point, place, seed, tick, scale)
         try:
-            seen.append(_one_input(_Ask(function, point, place, seed, tick, scale), memory))
+            if said is not None and said[place].settled:
+                # There is no gradient, and the function moves: a column that shows it is enough.
+                column = _a_column(ask)
+                if column.wrong:
+                    seen.append(column)
+                    continue
+            seen.append(_one_input(ask, memory))
         except OutOfTime:
             # What was found is told, whatever is left to do.
             if not any(each.wrong for each in seen):
@@ -166,6 +173,13 @@ def _one_input(ask: _Ask, memory: Memory) -> Compared:
     return _taken(ask, found, memory)
 
 
+def _a_column(ask: _Ask) -> Compared:
+    """Compare one column."""
+    n = ask.function.inputs[ask.place].size
+    columns = np.random.default_rng([ask.seed, 29]).integers(0, n, 1)
+    return _taken(ask, structure.sampled(columns, n, ask.function.size), Memory())
+
+
 def _sample(ask: _Ask) -> Compared:
     """Compare some rows and columns of a Jacobian that is too large; what is left is undecided."""
     function, place = ask.function, ask.place
@@ -199,7 +213,7 @@ def _taken(ask: _Ask, found: structure.Structure, memory: Memory) -> Compared:
     stray = ~(np.abs(both.stray) <= both.floor)
     if not judged.all() or found.kind == "sampled":
         stray &= False
-    kinked, wrong, undecided, jumps = _look(ask, found, both, suspect, memory)
+    kinked, wrong, undecided, jumps = _look(ask, found, both, suspect, memory, missing)
     kinks = int(kinked.sum())
     try:
         wrong += _strays(ask, found, stray)
@@ -293,7 +307,12 @@ def _defined(ask: _Ask, found: structure.Structure) -> NDArray[np.bool_]:
 
 
 def _look(
-    ask: _Ask, found: structure.Structure, both: _Both, suspect: NDArray[np.bool_], memory: Memory
+    ask: _Ask,
+    found: structure.Structure,
+    both: _Both,
+    suspect: NDArray[np.bool_],
+    memory: Memory,
+    missing: bool,
 ) -> tuple[NDArray[np.int64], list[Entry], int, int]:
     """Look closely at suspicious entries: kinks, a longer ladder, the noise of the gradient itself.
 
@@ -340,7 +359,8 @@ def _look(
     for column, row in zip(columns.tolist(), rows.tolist(), strict=True):
         line = lines[column]
         place_of_row = int(np.flatnonzero(line.rows == row)[0])
-        suspected = Suspect(line, place_of_row, both.largest, both.floor, float(ask.usual[row]))
+        usual = float(ask.usual[row])
+        suspected = Suspect(line, place_of_row, both.largest, both.floor, usual, missing)
         try:
             ask.tick()
             entry, known = look(suspected)
