@@ -128,6 +128,7 @@ class ArrayFunction:
 
     def results(self, arrays: Arrays) -> list[NDArray[Any]]:
         """Return the floating outputs of a call."""
+        self.pace.tick()
         try:
             return [np.asarray(o) for o in self.call(arrays)]
         except (UsageError, CallFailed):
@@ -226,7 +227,6 @@ class ArrayFunction:
         return batch is not None and self.met.batches.get(what, True) and shapes not in self.met.refused
 
     def _row(self, point: Point) -> Vector:
-        self.pace.tick()
         return joined(self.results(self.arrays(point)))
 
     def _stacked(self, points: Point) -> Arrays:

@@ -227,6 +227,7 @@ class TorchFunction:
 
     def outputs(self, leaves: Sequence[Tensor]) -> list[Tensor]:
         """Return the floating outputs of a call; for order 2, the gradients along the fixed cotangent."""
+        self.pace.tick()
         try:
             if self.cotangent is None:
                 return floating(self.call(leaves))
@@ -279,7 +280,6 @@ class TorchFunction:
         return np.stack(rows)
 
     def _row(self, point: Point) -> Vector:
-        self.pace.tick()
         return joined(self.outputs(self.tensors(point)))
 
     def _together(self, points: Point, count: int) -> Vector | None:
