@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from gradcheck.blackbox import narrow, programs
+from gradcheck.blackbox import programs
 from gradcheck.blackbox.clock import Clock
 from gradcheck.blackbox.domains import limited
 from gradcheck.blackbox.oracle import Oracle
 from gradcheck.blackbox.result import Checked, Result
 from gradcheck.blackbox.running import Run, again, share_of
+from gradcheck.blackbox.steps import steps_of
 from gradcheck.errors import UsageError, unknown_name
 from gradcheck.explain import BLACK_BOX
 from gradcheck.records import Cell
@@ -350,7 +351,7 @@ def _run(
             with oracle.within(clock):
                 begun.append(against(own))
             continue
-        run = Run(oracle, own, narrow.formats(oracle) if name == "formats" else oracle.steps(name))
+        run = Run(oracle, own, steps_of(oracle, name))
         run.go(clock)
         run.shrink()
         begun.append(run)

@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from gradcheck.blackbox.oracle import Oracle, Step, Steps
+from gradcheck.blackbox.oracle import Oracle
 from gradcheck.blackbox.projection import signed
-from gradcheck.blackbox.seen import Problem, Seen
+from gradcheck.blackbox.seen import Problem, Seen, Step, Steps
 from gradcheck.errors import UsageError
 from gradcheck.subjects.function import CallFailed, Point, Resizable, Vector, one, raised_by
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 from gradcheck.blackbox.clock import Clock, OutOfTime
-from gradcheck.blackbox.oracle import Oracle, Step
+from gradcheck.blackbox.oracle import Oracle
 from gradcheck.blackbox.result import Checked, checked
-from gradcheck.blackbox.seen import NOTHING, Problem, Seen
+from gradcheck.blackbox.seen import NOTHING, Problem, Seen, Step, Steps
 from gradcheck.blackbox.shrinking import shrunk
 from gradcheck.records import Cell
 from gradcheck.subjects.function import CallFailed, raised_by
@@ -48,7 +48,7 @@ def share_of(oracle: Oracle, name: str) -> Clock:
 class Run:
     """One check at work: its steps, what they saw, and those that are yet to be done."""
 
-    def __init__(self, oracle: Oracle, cell: Cell, steps: Generator[Step, Seen | None, None]) -> None:
+    def __init__(self, oracle: Oracle, cell: Cell, steps: Steps) -> None:
         self.oracle, self.cell, self.steps = oracle, cell, steps
         self.total, self.seconds = NOTHING, 0.0
         self.late: deque[Step] = deque()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,3 +70,20 @@ class Seen:
 
 
 NOTHING = Seen()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of a check's work; it is put off if it takes too long, unless the next ones need it.
+
+    If one takes too long, those of its kin are expected to, if they are no lighter.
+    """
+
+    run: Callable[[], Seen]
+    kin: str = ""
+    weight: int = 0
+    needed: bool = False
+
+
+# A check; it is told what its last step saw, None if that was put off.
+Steps = Generator[Step, Seen | None, None]

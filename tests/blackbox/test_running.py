@@ -10,9 +10,9 @@ import torch
 
 import gradcheck
 from gradcheck.blackbox.clock import Clock, OutOfTime
-from gradcheck.blackbox.oracle import Oracle, Step
+from gradcheck.blackbox.oracle import Oracle
 from gradcheck.blackbox.running import Run, again
-from gradcheck.blackbox.seen import Problem, Seen
+from gradcheck.blackbox.seen import Problem, Seen, Step
 from gradcheck.records import Cell
 from gradcheck.subjects.torch_arguments import function_of
 
