@@ -21,12 +21,16 @@ _BITS = {"float32": 24, "bfloat16": 8, "float16": 11}
 _ROUNDINGS = {"float32": 48.0, "bfloat16": 24.0, "float16": 24.0}
 _CONDITION = 24.0
 _NOISE = 8.0
+# Beside points of float32, the error of a result is looked at in so many others; so many of its standard
+# deviations are allowed, at most so many times what is allowed anyway.
+_NEARBY, _BESIDE = 12, 2.0**-12
+_VARIES, _MOST_WIDENED = 4.0, 4.0
 # So many outputs of the largest size may meet in one gradient.
 _FEW = 4.0
 _USUAL = ("as given", "like")
 # The families of the plan, and those that are tried beyond it.
 _FIRST = ("as given", "like", "branches")
-_FURTHER = ("grid", "like")
+_FURTHER = ("grid",)
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,9 @@ def _tried(oracle: Oracle, trial: _Trial, usual: list[float]) -> Seen:
     ):
         if expected is not None and got is not None:
             seen = _against(oracle, what, trial, got.ravel(), expected.ravel(), reach, scale)
+            if seen.problems and trial.name == "float32" and got.size == expected.size:
+                varies = _varies(oracle, trial, names.index(what))
+                seen = _against(oracle, what, trial, got.ravel(), expected.ravel(), reach, scale, varies)
             if seen.problems and trial.family == "hundreds" and what == "the value":
                 # The function itself does not claim so much range; its gradient need not have it.
                 return Seen(notes=(f"{trial.name}: the values overflow on the way from some hundreds on",))
@@ -137,7 +144,14 @@ def _tried(oracle: Oracle, trial: _Trial, usual: list[float]) -> Seen:
 
 
 def _against(
-    oracle: Oracle, what: str, trial: _Trial, got: Vector, expected: Vector, reach: Vector, scale: float
+    oracle: Oracle,
+    what: str,
+    trial: _Trial,
+    got: Vector,
+    expected: Vector,
+    reach: Vector,
+    scale: float,
+    varies: Vector | float = 0.0,
 ) -> Seen:
     name, family, point = trial.name, trial.family, trial.point
     u = 2.0 ** -_BITS[name]
@@ -148,6 +162,7 @@ def _against(
     with np.errstate(all="ignore"):
         usable = np.isfinite(expected) & (np.abs(expected) < _LARGEST[name] / 64) & np.isfinite(reach)
         allowed = _ROUNDINGS[name] * u * scale + reach + 4 * _LEAST[name]
+        allowed = allowed + np.minimum(_VARIES * varies, _MOST_WIDENED * allowed)
         off = np.abs(got - expected)
         bad = usable & ~(off <= allowed)
         # On the way to a huge number something larger may overflow; that is the format's affair.
@@ -173,6 +188,36 @@ def _against(
             ),
         )
     return Seen(compared=int(usable.sum()), problems=problems)
+
+
+def _varies(oracle: Oracle, trial: _Trial, which: int) -> Vector | float:
+    """Return how much the error of a result varies from point to point near by.
+
+    What is rounded is off by other amounts there; what is computed wrongly is off by the same.
+    """
+    wide = oracle.function.with_rest(lambda x: _narrowed(x, trial.name))
+    narrow = wide.of_format(trial.name)
+    rng = np.random.default_rng([oracle.seed, 73])
+    factors = signed(np.random.default_rng([oracle.seed, 71]), (wide.size,))
+    errors = []
+    for _ in range(_NEARBY):
+        moved = tuple(
+            _narrowed(x * (1 + rng.uniform(-1, 1, x.size) * _BESIDE), trial.name) for x in trial.point
+        )
+        try:
+            pair = [
+                one(f, moved) if which == 0 else f.gradients(moved, factors[None])[which - 1]
+                for f in (narrow, wide)
+            ]
+        except CallFailed:
+            continue
+        if pair[0] is not None and pair[1] is not None:
+            errors.append(pair[0].ravel() - pair[1].ravel())
+    if len(errors) < _NEARBY // 2:
+        return 0.0
+    with np.errstate(all="ignore"):
+        spread = np.std(errors, axis=0)
+    return np.where(np.isfinite(spread), spread, 0.0)
 
 
 def _largest(x: Vector | None) -> float:

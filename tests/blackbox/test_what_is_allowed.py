@@ -7,6 +7,7 @@ import torch
 from torch.autograd import Function
 
 import gradcheck
+from tests.blackbox.corpus.correct import CORRECT, regimes
 
 D = torch.float64
 
@@ -151,3 +152,60 @@ def test_two_modes_may_choose_different_slopes_at_a_kink():
     x, weight = torch.tensor([[-1.0, 0.0, 2.0], [0.0, 0.5, 0.0]], dtype=D), drawn(3, seed=1)
     result = gradcheck.check(torch.nn.functional.prelu, x, weight, checks=("forward", "second-order"))
     assert not result.findings, result
+
+
+def attention_by_hand(q, k, v):
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+class Once(Function):
+    """Attention whose gradient is computed in another format than the inputs have, if they are float32."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, inside, factor):
+        ctx.save_for_backward(q, k, v)
+        ctx.inside, ctx.factor = inside, factor
+        return attention_by_hand(q, k, v)
+
+    @staticmethod
+    def backward(ctx, g):
+        single = g.dtype is torch.float32
+        kind = ctx.inside if single else g.dtype
+        with torch.enable_grad():
+            held = [x.detach().to(kind).requires_grad_() for x in ctx.saved_tensors]
+            grads = torch.autograd.grad(attention_by_hand(*held), held, g.to(kind))
+        factor = ctx.factor if single else 1.0
+        return *((factor * x).to(g.dtype) for x in grads), None, None
+
+
+@pytest.mark.parametrize(
+    "inside, factor, right",
+    [
+        (torch.float32, 1.0, True),
+        (torch.float32, 1 + 2e-3, False),
+        (torch.bfloat16, 1.0, False),
+        (torch.float16, 1.0, False),
+    ],
+)
+def test_errors_of_float32_may_be_those_of_its_roundings_near_by(inside, factor, right):
+    call = scores_of_some_hundreds()
+    result = gradcheck.check(
+        lambda q, k, v: Once.apply(q, k, v, inside, factor),
+        *call.inputs,
+        checks=("formats",),
+        max_seconds=60.0,
+    )
+    assert bool(result.findings) is not right, result
+
+
+def scores_of_some_hundreds():
+    """Return a right call of attention, of which gradients in float32 lose what the scores do."""
+    operation = next(each for each in CORRECT if each.name == "by-hand-attention")
+    return next(regime for regime in regimes(operation) if regime.name == "size 0").make()
+
+
+def test_an_attention_with_scores_of_some_hundreds_is_right_in_float32():
+    call = scores_of_some_hundreds()
+    assert gradcheck.check(call.f, *call.inputs, checks=("formats",), max_seconds=60.0).ok
