@@ -277,3 +277,37 @@ def test_a_call_that_ends_or_hangs_its_process_is_found_without_the_checker():
     assert "float64 (3,)" in crashes.explained(check, dies, 20.0)
     assert "do not return" in crashes.explained(check, hangs, 2.0)
     assert not crashes.explained(check, lambda x: x * 2, 20.0)
+
+
+def test_slopes_of_a_smooth_function_are_known_to_ten_digits():
+    x = torch.tensor([0.7, -1.3], dtype=torch.float64, requires_grad=True)
+    slopes = witness.slopes(torch.exp, (x,), 0, 0, 0)
+    assert abs(slopes.central - math.exp(0.7)) <= slopes.error < 1e-9 and not slopes.kink
+
+
+def test_a_power_of_two_that_does_not_scale_a_gradient_is_a_defect():
+    class Grainy(torch.autograd.Function):
+        """Adds to its gradient what is lost beside a large cotangent."""
+
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * g + 1e-7
+
+    x = torch.tensor([0.7, -1.3], dtype=torch.float64, requires_grad=True)
+    weights = torch.ones(2, dtype=torch.float64)
+    found = explaining_calls._scaled(Grainy.apply, (x,), weights)
+    assert found is not None and found.kind == explanation.DEFECT
+    assert explaining_calls._scaled(torch.tanh, (x,), weights) is None
+
+
+def test_what_no_difference_can_tell_of_is_explained_by_its_format_or_its_kinks():
+    x = torch.tensor([0.7, -1.3], dtype=torch.float64, requires_grad=True)
+    zero = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    assert explaining.undecided(lambda x: x.bfloat16(), (x,), "jacobian").kind == explanation.ROUNDING
+    assert explaining.undecided(torch.relu, (zero,), "jacobian").kind == explanation.JUMP
+    assert explaining.undecided(torch.relu, (zero,), "second-order").kind == explanation.JUMP
+    assert explaining.undecided(torch.tanh, (x,), "jacobian").kind == explanation.UNEXPLAINED

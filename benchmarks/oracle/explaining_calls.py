@@ -89,9 +89,40 @@ def by_cotangent(f: Callable[..., Any], tensors: Sequence[Any]) -> Explanation:
                     f"with the plain one {float(base.reshape(-1)[column])!r}; "
                     f"differences say {slopes.central!r} ± {slopes.error:.1e}",
                 )
-    return _by_output(f, tensors) or Explanation(
-        UNEXPLAINED, "gradients follow their cotangents in plain PyTorch"
+    return (
+        _scaled(f, tensors, weights)
+        or _by_output(f, tensors)
+        or Explanation(UNEXPLAINED, "gradients follow their cotangents in plain PyTorch")
     )
+
+
+def _scaled(f: Callable[..., Any], tensors: Sequence[Any], weights: Any) -> Explanation | None:
+    """Explain a gradient that a power of two does not scale: nothing is rounded in it, so nothing may differ.
+
+    What the gradient moves by when its inputs do by units in the last place is no such difference.
+    """
+    base = witness.gradients(f, tensors, weights)
+    for factor in _far(f, tensors):
+        found = witness.gradients(f, tensors, weights * factor)
+        for place, (scaled, plain) in enumerate(zip(found, base, strict=True)):
+            if scaled is None or plain is None or not plain.numel():
+                continue
+            off = (scaled / factor - plain).abs().reshape(-1)
+            column = int(off.argmax())
+            generator = torch.Generator().manual_seed(8)
+            noise = 0.0
+            for _ in range(8):
+                near = [_nudged(t, 2.0**-53, generator) for t in tensors]
+                there = witness.gradients(f, near, weights)[place].reshape(-1)[column]
+                noise = max(noise, abs(float(there - plain.reshape(-1)[column])))
+            if float(off[column]) > _SURE * noise + 1e-9 * float(plain.abs().max()):
+                return Explanation(
+                    DEFECT,
+                    f"with a cotangent scaled by {factor:g} the gradient of input {place} at [{column}] over "
+                    f"{factor:g} is {float(scaled.reshape(-1)[column]) / factor!r}, with the plain one "
+                    f"{float(plain.reshape(-1)[column])!r}; rounding moves it by {noise:.1e}",
+                )
+    return None
 
 
 def _by_output(f: Callable[..., Any], tensors: Sequence[Any]) -> Explanation | None:

@@ -78,7 +78,22 @@ def examined(op: Any, number: int) -> dict[str, Any]:
         "undecided": sum(each.evidence.undecided for each in result.checks),
         "cpu seconds": round(time.process_time() - begun, 2),
     }
-    return row | {"findings": [_explained(sample, finding) for finding in result.findings]}
+    findings = [_explained(sample, finding) for finding in result.findings]
+    if not findings and not result.ok and not result.unfinished:
+        findings = [_open(sample, each) for each in result.checks if not each.evidence.verdict.passed]
+    return row | {"findings": findings}
+
+
+def _open(sample: Sample, each: Any) -> dict[str, Any]:
+    """Return what explains a check that compared too little."""
+    said = explaining.undecided(sample.f, sample.tensors, each.cell.check)
+    return {
+        "check": each.cell.check,
+        "message": f"{each.evidence.verdict.value}: {each.evidence.undecided} undecided",
+        "explanation": said.kind,
+        "measured": said.measured,
+        "program": "",
+    }
 
 
 def _explained(sample: Sample, finding: Any) -> dict[str, Any]:
