@@ -78,30 +78,36 @@ def compare(
     chosen = range(len(function.inputs)) if places is None else places
     if function.size == 0 or all(function.inputs[place].size == 0 for place in chosen):
         return Compared()
-    said = projection.project(function, point, seed) if quick else None
+    ask = _Ask(function, point, chosen[0], seed, tick, scale)
+    try:
+        return _compared(ask, [place for place in chosen if function.inputs[place].size], memory, quick)
+    finally:
+        # They are those of this point, also if the time ended the work.
+        memory.products.clear()
+
+
+def _compared(ask: _Ask, chosen: Sequence[int], memory: Memory, quick: bool) -> Compared:
+    said = projection.project(ask.function, ask.point, ask.seed) if quick else None
     seen = []
     for place in chosen:
-        if function.inputs[place].size == 0:
-            continue
         if said is not None and said[place].agrees:
             form = said[place]
             seen.append(Compared(form.entries, resolution=form.resolution, kinds=("forms",)))
             continue
-        ask = _Ask(function, point, place, seed, tick, scale)
+        own = replace(ask, place=place)
         try:
             if said is not None and said[place].settled:
                 # There is no gradient, and the function moves: a column that shows it is enough.
-                column = _a_column(ask)
+                column = _a_column(own)
                 if column.wrong:
                     seen.append(column)
                     continue
-            seen.append(_one_input(ask, memory))
+            seen.append(_one_input(own, memory))
         except OutOfTime:
             # What was found is told, whatever is left to do.
             if not any(each.wrong for each in seen):
                 raise
             break
-    memory.products.clear()
     return reduce(_merge, seen)
 
 
