@@ -305,13 +305,11 @@ class TorchFunction:
                 placed[place] = x
             return tuple(floating(self.call(placed)))
 
-        def first(*moving: Tensor) -> tuple[Tensor, ...]:
-            results, back = torch.func.vjp(call, *moving)
-            assert self.cotangent is not None
-            return tuple(back(tuple(self._split(self.cotangent, results))))
-
         try:
-            found = torch.func.vmap(call if self.cotangent is None else first)(*stacked)
+            if self.cotangent is None:
+                found = torch.func.vmap(call)(*stacked)
+            else:
+                found = self._first_together(call, stacked)
             parts = [_numbers(o).reshape(len(o), -1) for o in found]
         except Exception:
             self.known.batches[self.leaf_shapes] = False
@@ -324,6 +322,20 @@ class TorchFunction:
                 self.known.notes.add("torch.func.vmap of the function gives other values than the function")
                 return None
         return flat[:count]
+
+    def _first_together(self, call: Callable[..., Any], stacked: Sequence[Tensor]) -> list[Tensor]:
+        """Return the gradients at stacked points by one backward pass: no row depends on another one."""
+        import torch
+
+        with torch.enable_grad():
+            for x in stacked:
+                x.requires_grad_()
+            live = [o for o in torch.func.vmap(call)(*stacked) if o.requires_grad]
+            assert self.cotangent is not None
+            parts = self._split(self.cotangent, [o[0] for o in live])
+            given = [part.expand(o.shape) for part, o in zip(parts, live, strict=True)]
+            grads = torch.autograd.grad(live, stacked, given, allow_unused=True)
+        return [torch.zeros_like(x) if g is None else g for g, x in zip(grads, stacked, strict=True)]
 
     # Gradients
 
