@@ -123,11 +123,12 @@ def _attempt(
     factors, drawn = _taken(drawn, function.size)
     slopes = {}
     for group in groups:
-        directions = {}
+        directions, sizes = {}, {}
         for place in group:
             signs, drawn = _taken(drawn, function.inputs[place].size)
-            directions[place] = signs * differences.step_sizes(point[place])
-        slope = _derivatives(function, point, directions, factors, way)
+            sizes[place] = differences.step_sizes(point[place])
+            directions[place] = signs * sizes[place]
+        slope = _derivatives(function, point, directions, sizes, factors, way)
         if slope is None:
             return None
         slopes[group] = slope
@@ -148,17 +149,26 @@ def _taken(drawn: Vector, size: int) -> tuple[Vector, Vector]:
 
 @dataclass(frozen=True)
 class _Slopes:
-    """v·J·d of every pair, (D, V), with its error; the directions, (D, n) for each input; steepest slopes."""
+    """v·J·d of every pair, (D, V), with its error; the directions, (D, n) for each input, and its step sizes.
+
+    `steep` are the steepest slopes of each output, `natural` the largest output.
+    """
 
     value: Vector
     error: Vector
     directions: dict[int, Vector]
+    sizes: dict[int, Vector]
     steep: Vector
     natural: float
 
 
 def _derivatives(
-    function: Function, point: Point, directions: dict[int, Vector], factors: Vector, way: _Way
+    function: Function,
+    point: Point,
+    directions: dict[int, Vector],
+    sizes: dict[int, Vector],
+    factors: Vector,
+    way: _Way,
 ) -> _Slopes | None:
     steps = np.exp2(-np.array(way.ladder, dtype=float))
     ways = {
@@ -191,7 +201,7 @@ def _derivatives(
         rounding = (4 * function.roundoff) * size.reshape(len(steps), FORMS, 1) / steps[:, None, None]
         better, apart = differences.extrapolated(forms, steps, 2, way.orders)
         slope = differences.chosen(better, apart, rounding[way.orders :])
-    return _Slopes(slope.value, slope.error, directions, steep, float(np.abs(up).max()))
+    return _Slopes(slope.value, slope.error, directions, sizes, steep, float(np.abs(up).max()))
 
 
 def _compared(
@@ -216,7 +226,7 @@ def _compared(
                 continue
             products += directions @ gradient[:FORMS].T
             squares += ((directions[:, None] * gradient[None, :FORMS]) ** 2).sum(-1)
-            size = np.abs(gradient * differences.step_sizes(point[place])).max(axis=1)
+            size = np.abs(gradient * slopes.sizes[place]).max(axis=1)
             largest[place], reach[place] = float(size[FORMS]), float(size.max())
         allowed = _ALLOWED * slopes.error + _ROUNDING * np.sqrt(squares)
         agrees = bool((np.abs(products - slopes.value) <= allowed).all())
