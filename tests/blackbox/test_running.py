@@ -20,10 +20,29 @@ from gradcheck.subjects.torch_arguments import function_of
 X = torch.tensor([[0.5, -1.25, 2.0], [0.75, 3.0, -0.5]], dtype=torch.float64)
 
 
-def oracle(seconds: float, f=torch.tanh) -> Oracle:
+class Hands:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture
+def hands(monkeypatch) -> Hands:
+    """Let the steps of a check see the time that a test says it is."""
+    made = Hands()
+    monkeypatch.setattr("gradcheck.blackbox.clock.time", made)
+    monkeypatch.setattr("gradcheck.blackbox.running.time", made)
+    return made
+
+
+def oracle(seconds: float, f=torch.tanh, now: float = 0.0) -> Oracle:
     """Return an oracle with so many seconds."""
-    function = function_of(f, (X,), {}, True)
-    return Oracle(function, (None,), 0, Clock(time.monotonic() + seconds))
+    return Oracle(function_of(f, (X,), {}, True), (None,), 0, Clock(now + seconds))
 
 
 def run_of(own: Oracle, name: str, steps) -> Run:
@@ -33,8 +52,8 @@ def run_of(own: Oracle, name: str, steps) -> Run:
 class Slow:
     """A step that needs some time, goes on where it was stopped, and knows when it was done."""
 
-    def __init__(self, own: Oracle, seconds: float, done: list[str], name: str) -> None:
-        self.own, self.left, self.done, self.name = own, seconds, done, name
+    def __init__(self, own: Oracle, hands: Hands, seconds: float, done: list[str], name: str) -> None:
+        self.own, self.hands, self.left, self.done, self.name = own, hands, seconds, done, name
         self.stopped = 0
 
     def __call__(self) -> Seen:
@@ -44,7 +63,7 @@ class Slow:
             except OutOfTime:
                 self.stopped += 1
                 raise
-            time.sleep(0.005)
+            self.hands.now += 0.005
             self.left -= 0.005
         self.done.append(self.name)
         return Seen(compared=1, cases=1)
@@ -56,9 +75,9 @@ def case(done: list[str], name: str) -> Seen:
     return Seen(compared=1, cases=1)
 
 
-def test_a_slow_step_is_put_off_and_done_at_the_end():
+def test_a_slow_step_is_put_off_and_done_at_the_end(hands):
     own, done = oracle(3.0), []
-    slow = Slow(own, 0.4, done, "slow")
+    slow = Slow(own, hands, 0.4, done, "slow")
 
     def steps():
         yield Step(slow)
@@ -70,11 +89,11 @@ def test_a_slow_step_is_put_off_and_done_at_the_end():
     assert slow.stopped >= 1 and done[-1] == "slow" and run.done and run.total.cases == 12
 
 
-def test_steps_of_a_slow_kin_wait_for_all_others_if_they_are_no_lighter():
+def test_steps_of_a_slow_kin_wait_for_all_others_if_they_are_no_lighter(hands):
     own, done = oracle(3.0), []
 
     def steps():
-        yield Step(Slow(own, 0.4, done, "large"), "large", 8)
+        yield Step(Slow(own, hands, 0.4, done, "large"), "large", 8)
         yield Step(lambda: case(done, "larger"), "large", 9)
         yield Step(lambda: case(done, "light"), "large", 7)
         yield Step(lambda: case(done, "another"))
@@ -84,9 +103,9 @@ def test_steps_of_a_slow_kin_wait_for_all_others_if_they_are_no_lighter():
     assert done == ["light", "another", "large", "larger"] and run.done
 
 
-def test_a_step_that_others_need_is_not_put_off():
+def test_a_step_that_others_need_is_not_put_off(hands):
     own, done = oracle(3.0), []
-    slow = Slow(own, 0.4, done, "needed")
+    slow = Slow(own, hands, 0.4, done, "needed")
 
     def steps():
         yield Step(slow, needed=True)
@@ -97,7 +116,7 @@ def test_a_step_that_others_need_is_not_put_off():
     assert done == ["needed", "next"] and slow.stopped == 0
 
 
-def test_a_generator_of_steps_is_told_what_they_saw():
+def test_a_generator_of_steps_is_told_what_they_saw(hands):
     own, told = oracle(5.0), []
 
     def steps():
@@ -109,7 +128,7 @@ def test_a_generator_of_steps_is_told_what_they_saw():
     assert [seen.notes for seen in told] == [("first",), ()] and run.done
 
 
-def test_a_check_stops_at_its_plan_and_goes_beyond_it_with_the_time_that_is_left():
+def test_a_check_stops_at_its_plan_and_goes_beyond_it_with_the_time_that_is_left(hands):
     own, done = oracle(5.0), []
 
     def steps():
@@ -123,7 +142,7 @@ def test_a_check_stops_at_its_plan_and_goes_beyond_it_with_the_time_that_is_left
     assert run.total.cases == 20 and run.done
 
 
-def test_what_is_short_of_its_plan_goes_on_before_anything_goes_beyond():
+def test_what_is_short_of_its_plan_goes_on_before_anything_goes_beyond(hands):
     own, done = oracle(5.0), []
 
     def steps(name, count):
@@ -132,13 +151,13 @@ def test_what_is_short_of_its_plan_goes_on_before_anything_goes_beyond():
 
     first, second = run_of(own, "values", steps("v", 14)), run_of(own, "sizes", steps("s", 16))
     first.go(own.clock)
-    second.go(Clock(time.monotonic() - 1))
+    second.go(Clock(-1.0))
     assert second.short
     again(own, [first, second])
     assert done == ["v"] * 12 + ["s"] * 16 + ["v"] * 2
 
 
-def test_a_check_that_found_enough_ends():
+def test_a_check_that_found_enough_ends(hands):
     own = oracle(5.0)
 
     def steps():
@@ -150,29 +169,19 @@ def test_a_check_that_found_enough_ends():
     assert run.done and len(run.total.problems) == 3
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.0])
-def test_the_seconds_are_a_ceiling_for_a_function_that_is_called_point_by_point(seconds):
+def test_no_call_begins_after_the_seconds_are_over():
+    begun = []
+
     def slow(x):
+        begun.append(time.monotonic())
         time.sleep(0.01)
-        return torch.tanh(x) if float(x.detach().sum()) < 1e300 else x
+        return torch.tanh(x) if float(x.sum()) < 1e300 else x
 
-    gradcheck.check(torch.tanh, X, max_seconds=seconds)
     started = time.monotonic()
-    result = gradcheck.check(slow, X, max_seconds=seconds)
-    # A call and its backward pass are not interrupted, nor is the report of what was seen.
-    assert time.monotonic() - started < seconds + 0.5
+    result = gradcheck.check(slow, X, max_seconds=1.0)
+    # One may have passed the look at the clock before, and one is made while sizes are tried.
+    assert sum(moment > started + 1.0 for moment in begun) <= 3 and len(begun) < 110
     assert result.unfinished and not result.findings and not result.ok
-
-
-def test_one_point_that_takes_long_does_not_keep_the_others_from_being_looked_at():
-    def uneven(x):
-        if float(x.abs().max()) > 1000:
-            time.sleep(0.05)
-        return torch.tanh(x)
-
-    result = gradcheck.check(uneven, X, checks="values", max_seconds=4.0)
-    (check,) = result.checks
-    assert not check.evidence.unfinished and check.evidence.cases >= 12
 
 
 def test_a_comparison_that_is_taken_up_again_does_not_call_the_function_anew():
@@ -182,9 +191,9 @@ def test_a_comparison_that_is_taken_up_again_does_not_call_the_function_anew():
         calls.append(1)
         return torch.tanh(x) if float(x.detach().sum()) < 1e300 else x
 
-    own = oracle(60.0, counted)
+    own = oracle(60.0, counted, time.monotonic())
     whole = own.compared(own.function, own.example(), "as given")
-    alone, own = len(calls), oracle(60.0, counted)
+    alone, own = len(calls), oracle(60.0, counted, time.monotonic())
     _ = own.function.size
     calls.clear()
     limit = [40]
@@ -254,7 +263,7 @@ def test_gradients_at_a_point_that_was_put_off_are_not_those_of_the_next_one():
         # A call at a time, with kinks that are looked at after the gradients were taken.
         return x.abs() ** 3 + torch.relu(x) if float(x.detach().sum()) < 1e300 else x
 
-    own = oracle(60.0, cubes)
+    own = oracle(600.0, cubes, time.monotonic())
     limit = [10**9]
 
     def tick():
