@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import islice, product, takewhile
+from itertools import chain, islice, product
 from typing import Any
 
 import torch
@@ -64,9 +64,9 @@ def _measured(f: Callable[..., Any], call: Call, check: str, message: str) -> Ex
     if check == "second-order" and call.row >= 0:
         places = [k for k, t in enumerate(call.tensors) if t.requires_grad]
         # What goes wrong by rounding does so along some cotangents, and not along others.
-        tried = (wrong_entry(second(f, places, seed), call) for seed in range(_SEEDS))
-        found = list(takewhile(lambda each: each.kind == UNEXPLAINED, tried))
-        return found[0] if len(found) == _SEEDS else wrong_entry(second(f, places, len(found)), call)
+        first = wrong_entry(second(f, places), call)
+        others = (wrong_entry(second(f, places, seed), call) for seed in range(1, _SEEDS))
+        return next((each for each in chain([first], others) if each.kind != UNEXPLAINED), first)
     if call.row >= 0:
         return wrong_entry(f, call)
     if "writes into" in message:

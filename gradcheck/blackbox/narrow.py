@@ -35,11 +35,17 @@ _FURTHER = ("grid",)
 
 @dataclass(frozen=True)
 class _Trial:
-    """Outputs and gradients in a narrow format and in float64, and what may lie between them."""
+    """Outputs and gradients in a narrow format and in float64, and what may lie between them.
+
+    `wide` and `narrow` are the function in both formats, `factors` the cotangent.
+    """
 
     name: str
     family: str
     point: Point
+    wide: Resizable
+    narrow: Resizable
+    factors: Vector
     found: list[Vector | None]
     truth: list[Vector | None]
     reach: list[Vector]
@@ -109,7 +115,8 @@ def _trial(oracle: Oracle, name: str, family: str) -> _Trial | Seen:
         else moved
         for moved, own in zip(spread, noise, strict=True)
     ]
-    return _Trial(name, family, point, found, truth, reach, _natural(value, point, factors))
+    natural = _natural(value, point, factors)
+    return _Trial(name, family, point, wide, narrow, factors, found, truth, reach, natural)
 
 
 def _natural(value: Vector, point: Point, factors: Vector) -> list[float]:
@@ -195,10 +202,7 @@ def _varies(oracle: Oracle, trial: _Trial, which: int) -> Vector | float:
 
     What is rounded is off by other amounts there; what is computed wrongly is off by the same.
     """
-    wide = oracle.function.with_rest(lambda x: _narrowed(x, trial.name))
-    narrow = wide.of_format(trial.name)
     rng = np.random.default_rng([oracle.seed, 73])
-    factors = signed(np.random.default_rng([oracle.seed, 71]), (wide.size,))
     errors = []
     for _ in range(_NEARBY):
         moved = tuple(
@@ -206,8 +210,8 @@ def _varies(oracle: Oracle, trial: _Trial, which: int) -> Vector | float:
         )
         try:
             pair = [
-                one(f, moved) if which == 0 else f.gradients(moved, factors[None])[which - 1]
-                for f in (narrow, wide)
+                one(f, moved) if which == 0 else f.gradients(moved, trial.factors[None])[which - 1]
+                for f in (trial.narrow, trial.wide)
             ]
         except CallFailed:
             continue

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 
 import numpy as np
@@ -24,6 +25,8 @@ from gradcheck.subjects.probing import REFUSES
 _CASES = 24
 _LONG = 0.1
 _COUNTS = (2, 10)
+# How all points are compared, one way after the other: by forms, entry by entry, or as their number suggests.
+Ways = tuple[bool | None, ...]
 
 
 def steps_of(oracle: Oracle, name: str) -> Steps:
@@ -41,7 +44,7 @@ def jacobian(oracle: Oracle) -> Steps:
 def values(oracle: Oracle) -> Steps:
     """The Jacobian at other values: large, tiny, saturated, tied, at the points where code branches."""
     drawn = list(points.points(oracle.function.point, oracle.function.inputs, oracle.limits, oracle.seed))
-    for quick in _ways(oracle, oracle.function, _CASES):
+    for quick in (yield from _ways(oracle, oracle.function, _CASES)):
         for number, (family, point) in enumerate(drawn):
             kin = "large" if "large" in family or family == "mixed" else ""
             yield Step(partial(_at_values, oracle, family, point, quick), kin)
@@ -51,20 +54,28 @@ def values(oracle: Oracle) -> Steps:
                 yield Step(partial(_at_other_integers, oracle, number, family, point, quick), kin)
 
 
-def _ways(oracle: Oracle, function: Resizable, cases: int) -> tuple[bool | None, ...]:
+def _ways(oracle: Oracle, function: Resizable, cases: int) -> Generator[Step, Seen | None, Ways]:
     """Return how points are compared: entry by entry, or first all of them by forms.
 
     Where a call takes long, or a function takes one point at a time, every entry of one Jacobian costs
     as much as the forms of a dozen.
     """
-    try:
-        function.values(_copies(function, 2))
-        few, many = (_seconds(function, count) for count in _COUNTS)
-    except CallFailed:
+    seconds: list[float] = []
+    yield Step(partial(_timed, function, seconds), needed=True)
+    if not seconds:
         return (None,)
+    few, many = seconds
     each = max(0.0, many - few) / (_COUNTS[1] - _COUNTS[0])
     taken = few + each * 2 * len(LADDER) * sum(x.size for x in function.point)
     return (True, False) if taken * cases > _LONG * oracle.clock.left() else (None,)
+
+
+def _timed(function: Resizable, seconds: list[float]) -> Seen:
+    """Note how long batches of few and of more points take; nothing for a function that fails."""
+    with contextlib.suppress(CallFailed):
+        function.values(_copies(function, 2))
+        seconds[:] = [_seconds(function, count) for count in _COUNTS]
+    return Seen()
 
 
 def _at_values(oracle: Oracle, family: str, point: Point, quick: bool | None) -> Seen:
@@ -83,7 +94,7 @@ def _at_other_integers(oracle: Oracle, number: int, family: str, point: Point, q
 def sizes(oracle: Oracle) -> Steps:
     """The Jacobian at other sizes of every axis that the function lets vary."""
     tried = False
-    for quick in _ways(oracle, oracle.function, _CASES):
+    for quick in (yield from _ways(oracle, oracle.function, _CASES)):
         for sized in varied(oracle.function, oracle.seed, oracle.small):
             if sized is None:
                 yield Step(Seen)
@@ -120,7 +131,7 @@ def second(oracle: Oracle) -> Steps:
             return
     families = ("as given", "like", "branches", "saturated", "tiny", "large")
     along = [(family, signed(rng, (oracle.function.size,))) for family in families]
-    for quick in _ways(oracle, oracle.function.along(along[0][1]), len(along)):
+    for quick in (yield from _ways(oracle, oracle.function.along(along[0][1]), len(along))):
         for family, cotangent in along:
             seen = yield Step(partial(_second_at, oracle, family, cotangent, memory, quick))
             if family == "as given" and seen is not None and not seen.compared and seen.notes:
